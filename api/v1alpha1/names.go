@@ -1,0 +1,30 @@
+package v1alpha1
+
+// Names that more than one program must agree on.
+const (
+	// NetworkConfigName is the only name a NetworkConfig may have: a cluster has one pod network.
+	NetworkConfigName = "default"
+
+	// LeaseFinalizer holds a SubnetLease that a node still uses. The controller sets it when it takes the lease up and
+	// takes it off when the node is gone or the network is torn down.
+	LeaseFinalizer = "net.hopsack.dev/in-use"
+
+	// ConfigFinalizer holds the NetworkConfig while leases are bound: deleting it would leave every node without a network.
+	ConfigFinalizer = "net.hopsack.dev/network-in-use"
+
+	// NodeFinalizer holds a NodeNetwork until its agent has cleaned up during a teardown.
+	NodeFinalizer = "net.hopsack.dev/cleanup"
+
+	// TeardownAnnotation on a NetworkConfig, with the value TeardownConfirmed, lets its deletion proceed although nodes use
+	// the network: agents remove what they made and leases are released.
+	TeardownAnnotation = "net.hopsack.dev/teardown"
+	// TeardownConfirmed is the only value of TeardownAnnotation that means anything.
+	TeardownConfirmed = "confirmed"
+
+	// PublicIPAnnotation on a Node replaces the address its peers send to, for a node behind NAT. One address per family,
+	// separated by commas.
+	PublicIPAnnotation = "net.hopsack.dev/public-ip"
+
+	// AdoptedAnnotation on a SubnetLease, with the value "true", says that the subnet came from Node.spec.podCIDRs.
+	AdoptedAnnotation = "net.hopsack.dev/adopted"
+)

@@ -1,0 +1,315 @@
+package v1alpha1
+
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+)
+
+// PodCIDRPolicy says what to do with Node.spec.podCIDRs.
+// +kubebuilder:validation:Enum=Auto;Ignore
+type PodCIDRPolicy string
+
+// Values of PodCIDRPolicy.
+const (
+	// PodCIDRsAuto adopts a podCIDR inside the network, and gives a new Node 10 s to get one.
+	PodCIDRsAuto PodCIDRPolicy = "Auto"
+	// PodCIDRsIgnore never looks at them.
+	PodCIDRsIgnore PodCIDRPolicy = "Ignore"
+)
+
+// NetworkConfigSpec is the pod network as its user wants it. Optional fields that are absent take the defaults named here;
+// what is in effect is shown in status.effective.
+// +kubebuilder:validation:XValidation:rule="!has(self.subnetLen) || self.subnetLen > cidr(self.network).prefixLength()",message="subnetLen must be greater than the prefix length of network"
+// +kubebuilder:validation:XValidation:rule="has(self.subnetLen) || cidr(self.network).prefixLength() <= 26",message="network is too small for the default subnetLen (its prefix length plus 2, at most 28)"
+// +kubebuilder:validation:XValidation:rule="!has(self.subnetMin) || cidr(self.network).containsIP(self.subnetMin)",message="subnetMin must lie inside network"
+// +kubebuilder:validation:XValidation:rule="!has(self.subnetMax) || cidr(self.network).containsIP(self.subnetMax)",message="subnetMax must lie inside network"
+type NetworkConfigSpec struct {
+	// network is the IPv4 range all pod addresses come from, for example "10.244.0.0/16", host bits zero, prefix length 8 to
+	// 27. It cannot change while leases are in use.
+	// +required
+	// +kubebuilder:validation:MinLength=9
+	// +kubebuilder:validation:MaxLength=18
+	// +kubebuilder:validation:XValidation:rule="isCIDR(self) && cidr(self).ip().family() == 4",message="network must be an IPv4 CIDR such as 10.244.0.0/16"
+	// +kubebuilder:validation:XValidation:rule="!isCIDR(self) || cidr(self) == cidr(self).masked()",message="network must have zero host bits"
+	// +kubebuilder:validation:XValidation:rule="!isCIDR(self) || cidr(self).prefixLength() >= 8 && cidr(self).prefixLength() <= 27",message="network must have a prefix length between 8 and 27"
+	Network string `json:"network,omitempty"`
+
+	// subnetLen is the prefix length of a node's subnet, 9 to 28. Default 24, or two more than the prefix length of network
+	// where that is longer than 22.
+	// +optional
+	// +kubebuilder:validation:Minimum=9
+	// +kubebuilder:validation:Maximum=28
+	SubnetLen *int32 `json:"subnetLen,omitempty"`
+
+	// subnetMin is the first address of the first subnet that may be handed out, for example "10.244.10.0". Default: the
+	// second subnet of network.
+	// +optional
+	// +kubebuilder:validation:MaxLength=15
+	// +kubebuilder:validation:XValidation:rule="isIP(self) && ip(self).family() == 4",message="subnetMin must be an IPv4 address such as 10.244.10.0"
+	SubnetMin string `json:"subnetMin,omitempty"`
+
+	// subnetMax is the first address of the last subnet that may be handed out, for example "10.244.100.0". Default: the
+	// last subnet of network.
+	// +optional
+	// +kubebuilder:validation:MaxLength=15
+	// +kubebuilder:validation:XValidation:rule="isIP(self) && ip(self).family() == 4",message="subnetMax must be an IPv4 address such as 10.244.100.0"
+	SubnetMax string `json:"subnetMax,omitempty"`
+
+	// podCIDRs says what to do with Node.spec.podCIDRs: Auto (default) adopts one inside network and gives a new Node 10 s
+	// to get one; Ignore never looks.
+	// +optional
+	PodCIDRs PodCIDRPolicy `json:"podCIDRs,omitempty"`
+
+	// retentionSeconds is how long the subnet of a deleted node waits for that node to come back, 0 to 31536000. Default
+	// 86400. It is taken earlier, with an event, when nothing else is free.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=31536000
+	RetentionSeconds *int32 `json:"retentionSeconds,omitempty"`
+
+	// backend says how packets travel between nodes.
+	// +required
+	Backend Backend `json:"backend,omitzero"`
+
+	// mtu is the largest packet, in bytes, that pods send to other nodes; 0 (default) means the underlay's MTU minus the
+	// backend's overhead (50 for vxlan).
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=65535
+	// +kubebuilder:validation:XValidation:rule="self == 0 || self >= 576",message="mtu must be 0, or at least 576"
+	MTU *int32 `json:"mtu,omitempty"`
+
+	// ipMasq says which packets of pods leave with their node's address.
+	// +optional
+	IPMasq *IPMasq `json:"ipMasq,omitempty"`
+
+	// interface says how each node finds its underlay interface.
+	// +optional
+	Interface *InterfaceRules `json:"interface,omitempty"`
+
+	// cni says how pods are plugged in.
+	// +optional
+	CNI *CNISettings `json:"cni,omitempty"`
+}
+
+// IPMasq says which packets of pods leave with their node's address.
+type IPMasq struct {
+	// mode is Enabled (default): packets from pods to anything outside the pod network carry their node's address; or
+	// Disabled.
+	// +optional
+	Mode Toggle `json:"mode,omitempty"`
+
+	// nonMasqueradeCIDRs are destinations outside the pod network that see the pod's own address, for example
+	// "192.168.0.0/16".
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=64
+	// +kubebuilder:validation:items:MaxLength=43
+	// +kubebuilder:validation:XValidation:rule="self.all(c, isCIDR(c) && cidr(c) == cidr(c).masked())",message="ipMasq.nonMasqueradeCIDRs must be CIDRs with zero host bits"
+	NonMasqueradeCIDRs []string `json:"nonMasqueradeCIDRs,omitempty"`
+
+	// randomFully, when Enabled, has the kernel choose source ports at random, which avoids a race on busy nodes and breaks
+	// NAT traversal that counts on kept ports. Default Disabled.
+	// +optional
+	RandomFully Toggle `json:"randomFully,omitempty"`
+
+	// kubeProxyMasqueradeBit is the bit of the packet mark with which kube-proxy asks for masquerade (its
+	// iptables.masqueradeBit), 0 to 31. Default 14, that is mark 0x4000.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=31
+	KubeProxyMasqueradeBit *int32 `json:"kubeProxyMasqueradeBit,omitempty"`
+}
+
+// InterfaceRules are the rules for all nodes and their exceptions.
+type InterfaceRules struct {
+	InterfaceSelection `json:",inline"`
+
+	// overrides replace the rules above for the nodes they select. The first that matches a node's labels applies.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=32
+	Overrides []InterfaceOverride `json:"overrides,omitempty"`
+}
+
+// InterfaceOverride replaces the interface rules for the nodes it selects.
+type InterfaceOverride struct {
+	// nodeSelector selects the nodes by label.
+	// +required
+	NodeSelector metav1.LabelSelector `json:"nodeSelector,omitzero"`
+
+	InterfaceSelection `json:",inline"`
+}
+
+// CNISettings say how pods are plugged in.
+type CNISettings struct {
+	// bridge is the name of the bridge on every node. Default "cni0".
+	// +optional
+	// +kubebuilder:validation:MaxLength=15
+	// +kubebuilder:validation:Pattern=`^[a-zA-Z0-9][a-zA-Z0-9_-]*$`
+	Bridge string `json:"bridge,omitempty"`
+
+	// hairpinMode, when Enabled (default), lets a pod reach itself through its own Service.
+	// +optional
+	HairpinMode Toggle `json:"hairpinMode,omitempty"`
+
+	// portMappings, when Enabled (default), chains the portmap plugin, which serves hostPort.
+	// +optional
+	PortMappings Toggle `json:"portMappings,omitempty"`
+
+	// plugins are chained after hopsack's own, in this order.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=16
+	Plugins []ChainedPlugin `json:"plugins,omitempty"`
+
+	// conflist is Enabled (default) when hopsack writes the CNI configuration file on every node, Disabled when the user
+	// does.
+	// +optional
+	Conflist Toggle `json:"conflist,omitempty"`
+}
+
+// ChainedPlugin is one more CNI plugin in the chain.
+type ChainedPlugin struct {
+	// type is the name of the plugin's binary, for example "bandwidth".
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=64
+	// +kubebuilder:validation:Pattern=`^[a-zA-Z0-9][a-zA-Z0-9_.-]*$`
+	Type string `json:"type,omitempty"`
+
+	// config holds the plugin's further keys as its own documentation has them, for example
+	// {"capabilities": {"bandwidth": true}}.
+	// +optional
+	// +kubebuilder:pruning:PreserveUnknownFields
+	// +kubebuilder:validation:Schemaless
+	// +kubebuilder:validation:Type=object
+	Config *runtime.RawExtension `json:"config,omitempty"`
+}
+
+// EffectiveSpec is the spec with every default filled in, as nodes have it.
+type EffectiveSpec struct {
+	// network is the range all pod addresses come from.
+	// +optional
+	Network string `json:"network,omitempty"`
+	// subnetLen is the prefix length of a node's subnet.
+	// +optional
+	SubnetLen int32 `json:"subnetLen,omitempty"`
+	// subnetMin is the first address of the first subnet that may be handed out.
+	// +optional
+	SubnetMin string `json:"subnetMin,omitempty"`
+	// subnetMax is the first address of the last subnet that may be handed out.
+	// +optional
+	SubnetMax string `json:"subnetMax,omitempty"`
+	// podCIDRs is Auto or Ignore.
+	// +optional
+	PodCIDRs PodCIDRPolicy `json:"podCIDRs,omitempty"`
+	// retentionSeconds is how long a gone node's subnet waits for it.
+	// +optional
+	RetentionSeconds int32 `json:"retentionSeconds"`
+	// backend is the backend with its defaults.
+	// +optional
+	Backend Backend `json:"backend,omitzero"`
+	// mtu is the configured MTU; 0 means each node's underlay MTU minus the backend's overhead.
+	// +optional
+	MTU int32 `json:"mtu"`
+	// ipMasq is the masquerade setting with its defaults.
+	// +optional
+	IPMasq IPMasq `json:"ipMasq,omitzero"`
+	// cni is the CNI setting with its defaults.
+	// +optional
+	CNI CNISettings `json:"cni,omitzero"`
+}
+
+// NodeCounts counts nodes. It does not grow with the cluster.
+type NodeCounts struct {
+	// total is the number of Nodes.
+	Total int32 `json:"total"`
+	// ready is the number of nodes whose agent reports a working data path for the current NodeNetwork.
+	Ready int32 `json:"ready"`
+	// prepared is the number of nodes that can receive the target revision.
+	Prepared int32 `json:"prepared"`
+	// switched is the number of nodes that send with the target revision.
+	Switched int32 `json:"switched"`
+}
+
+// SubnetCounts counts the subnets between subnetMin and subnetMax.
+type SubnetCounts struct {
+	// total is the number of subnets that may be handed out.
+	Total int32 `json:"total"`
+	// used is the number held by a lease, adopted, reserved and released ones included.
+	Used int32 `json:"used"`
+	// free is total minus used.
+	Free int32 `json:"free"`
+}
+
+// NetworkConfigStatus is what the controller saw and did. It can be lost without harm.
+type NetworkConfigStatus struct {
+	// observedGeneration is the generation of the spec this status is about.
+	// +optional
+	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+
+	// conditions are Ready, Progressing and Stalled.
+	// +optional
+	// +listType=map
+	// +listMapKey=type
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+
+	// effective is the configuration that nodes have or are being moved to, every default filled in. A spec that was
+	// refused does not show here.
+	// +optional
+	Effective *EffectiveSpec `json:"effective,omitempty"`
+
+	// activeRevision is the revision that every node can receive and that nodes send with unless they are being moved.
+	// +optional
+	ActiveRevision string `json:"activeRevision,omitempty"`
+
+	// targetRevision is the revision nodes are being moved to; equal to activeRevision when nothing is under way.
+	// +optional
+	TargetRevision string `json:"targetRevision,omitempty"`
+
+	// nodes counts nodes.
+	// +optional
+	Nodes NodeCounts `json:"nodes,omitzero"`
+
+	// subnets counts subnets.
+	// +optional
+	Subnets SubnetCounts `json:"subnets,omitzero"`
+}
+
+// NetworkConfig is the pod network of the cluster. Its name is "default".
+// +kubebuilder:object:root=true
+// +kubebuilder:subresource:status
+// +kubebuilder:resource:scope=Cluster,shortName=netcfg,categories=hopsack
+// +kubebuilder:validation:XValidation:rule="self.metadata.name == 'default'",message="metadata.name must be default: a cluster has one pod network"
+// +kubebuilder:printcolumn:name="NETWORK",type=string,JSONPath=`.status.effective.network`
+// +kubebuilder:printcolumn:name="BACKEND",type=string,JSONPath=`.status.effective.backend.type`
+// +kubebuilder:printcolumn:name="DIRECT",type=string,JSONPath=`.status.effective.backend.vxlan.directRouting`
+// +kubebuilder:printcolumn:name="READY",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
+// +kubebuilder:printcolumn:name="REASON",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`
+// +kubebuilder:printcolumn:name="NODES",type=integer,JSONPath=`.status.nodes.total`
+// +kubebuilder:printcolumn:name="NODES-READY",type=integer,JSONPath=`.status.nodes.ready`
+// +kubebuilder:printcolumn:name="FREE",type=integer,JSONPath=`.status.subnets.free`
+// +kubebuilder:printcolumn:name="AGE",type=date,JSONPath=`.metadata.creationTimestamp`
+// +kubebuilder:printcolumn:name="MESSAGE",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Ready")].message`
+// +kubebuilder:selectablefield:JSONPath=`.spec.backend.type`
+type NetworkConfig struct {
+	metav1.TypeMeta `json:",inline"`
+	// +optional
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+
+	// spec is the pod network as its user wants it.
+	// +required
+	Spec NetworkConfigSpec `json:"spec,omitzero"`
+	// status is what the controller saw and did.
+	// +optional
+	Status NetworkConfigStatus `json:"status,omitzero"`
+}
+
+// NetworkConfigList is a list of NetworkConfigs; it has at most one item.
+// +kubebuilder:object:root=true
+type NetworkConfigList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+	Items           []NetworkConfig `json:"items"`
+}
