@@ -27,4 +27,8 @@ const (
 
 	// AdoptedAnnotation on a SubnetLease, with the value "true", says that the subnet came from Node.spec.podCIDRs.
 	AdoptedAnnotation = "net.hopsack.dev/adopted"
+
+	// AdmissionPolicyName names the ValidatingAdmissionPolicy, and its binding, that confine an agent to its own
+	// NodeNetwork. The controller may read these two and no other policy.
+	AdmissionPolicyName = "hopsack-nodenetworks"
 )

@@ -1,0 +1,68 @@
+# The way in for people and for CI: `make help` lists what there is. Everything is incremental; what a machine lacks is
+# installed by hack/deps.sh, what is built lies in bin/.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+# One build cache for programs and tests, and static binaries that run in any image: no cgo anywhere.
+export CGO_ENABLED := 0
+
+GO_BUILD := go build -trimpath -buildvcs=false -ldflags='-s -w'
+GO_TOOL := go tool -modfile=hack/tools/go.mod
+CNI_PLUGINS := $(addprefix github.com/containernetworking/plugins/plugins/,main/bridge main/loopback ipam/host-local meta/portmap)
+# Namespaces, devices and nftables take root; building does not.
+SUDO := $(if $(filter 0,$(shell id -u)),,sudo -E env PATH=$(PATH))
+
+.PHONY: help
+help: ## List the targets.
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: deps
+deps: ## Install what this machine lacks, or list what is missing.
+	@hack/deps.sh
+
+.PHONY: generate
+generate: ## Regenerate deepcopy functions and CRDs from the markers in api/.
+	$(GO_TOOL) controller-gen object paths=./api/...
+	$(GO_TOOL) controller-gen crd paths=./api/... output:crd:dir=config/crd/bases
+
+.PHONY: verify
+verify: ## Check that generated files are current, format, vet, lint, layering, size limits, manifests, go.mod.
+	@hack/verify.sh
+
+.PHONY: build
+build: ## Build the programs and the CNI reference plugins into bin/.
+	@mkdir -p bin/cni
+	$(GO_BUILD) -o bin/ $(addprefix ./,$(wildcard cmd/*)) ./test/lab/cmd/lab
+	$(GO_BUILD) -o bin/cni/ $(CNI_PLUGINS)
+
+CONTROLPLANE := bin/controlplane/etcd bin/controlplane/kube-apiserver bin/controlplane/kubectl
+
+.PHONY: lab
+lab: build $(CONTROLPLANE) ## Build the lab: our programs and a real etcd, kube-apiserver and kubectl (minutes the first time).
+
+$(CONTROLPLANE) &: hack/build-controlplane.sh test/lab/controlplane/go.mod test/lab/controlplane/go.sum
+	hack/build-controlplane.sh
+	@touch $(CONTROLPLANE)
+
+.PHONY: test
+test: deps lab ## Run every test: unit, kernel, CRD, lab, end to end.
+	@go run ./hack/runtests -exec '$(SUDO)'
+
+.PHONY: demo
+demo: deps lab ## Show the main job in a cluster of three nodes on this machine.
+	@$(SUDO) hack/demo.sh
+
+.PHONY: bench
+bench: deps lab ## Run the benchmarks.
+	go test -count=1 -run '^$$' -bench . -benchmem -timeout 60m -exec '$(SUDO)' ./test/bench/...
+
+.PHONY: image
+image: ## Container images (they come with the work on real clusters).
+	@echo 'make image: there are no images yet; they arrive with the work on real clusters.' >&2; exit 1
+
+.PHONY: clean
+clean: ## Take the lab down and remove everything built.
+	@if [ -x bin/lab ]; then $(SUDO) bin/lab down; fi
+	$(SUDO) rm -rf bin dist .lab
