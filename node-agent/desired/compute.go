@@ -1,0 +1,290 @@
+package desired
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/hopsack-net/hopsack/api/v1alpha1"
+	"github.com/hopsack-net/hopsack/internal/network"
+)
+
+// Compute returns what the node should be. The node must have a subnet, a revision to send with and an underlay; without
+// them there is nothing to compute and the State is the zero one, with a Problem that says what is missing.
+func Compute(in Input) (State, []Problem) {
+	if p, missing := missing(in); missing {
+		return State{}, []Problem{p}
+	}
+	c := &computer{in: in, state: State{
+		Links:   map[string]Link{},
+		Addrs:   map[AddrKey]Scope{},
+		FDB:     map[FDBKey]netip.Addr{},
+		Neighs:  map[NeighKey]network.MAC{},
+		Routes:  map[netip.Prefix]Route{},
+		Loose:   map[string]struct{}{},
+		Sysctls: hostSysctls(in.Node),
+	}}
+	c.peers = usablePeers(in)
+	c.bridge()
+	for _, r := range in.Node.Revisions {
+		if r.Backend.Type == v1alpha1.BackendVXLAN {
+			c.vxlanDevice(r)
+		}
+	}
+	c.looseFiltering()
+	c.routes()
+	c.state.Firewall = c.firewall()
+	c.files()
+	return c.state, c.problems
+}
+
+// missing says what Compute cannot do without.
+func missing(in Input) (Problem, bool) {
+	stable := in.Node.StableSubnet()
+	switch {
+	case !stable.IsValid():
+		return Problem{v1alpha1.ReasonWaitingForSubnet, "the node has no bound subnet yet"}, true
+	case in.Node.Transmit == nil:
+		return Problem{v1alpha1.ReasonWaitingForSubnet, "the node was given no revision to send with"}, true
+	case len(in.Facts.Underlay.Addrs) == 0:
+		return Problem{v1alpha1.ReasonNoInterface, "no underlay interface was found"}, true
+	}
+	return Problem{}, false
+}
+
+// computer holds one computation.
+type computer struct {
+	in       Input
+	peers    []network.Lease // sorted by subnet
+	state    State
+	problems []Problem
+}
+
+// usablePeers leaves out the node's own leases and what cannot be reached at all, and sorts the rest.
+func usablePeers(in Input) []network.Lease {
+	var out []network.Lease
+	for _, l := range in.Peers {
+		if l.Node != in.Node.Name && l.Routable {
+			out = append(out, l)
+		}
+	}
+	slices.SortFunc(out, func(a, b network.Lease) int { return a.Subnet.Compare(b.Subnet) })
+	return out
+}
+
+// hostSysctls are the host's settings without which no pod packet is forwarded, or none passes kube-proxy's rules on its
+// way through the bridge.
+func hostSysctls(n network.Node) map[string]string {
+	out := map[string]string{}
+	for _, p := range n.PodNetworks {
+		if p.Addr().Is4() {
+			out["net/ipv4/ip_forward"] = "1"
+			out["net/bridge/bridge-nf-call-iptables"] = "1"
+		} else {
+			out["net/ipv6/conf/all/forwarding"] = "1"
+			out["net/bridge/bridge-nf-call-ip6tables"] = "1"
+		}
+	}
+	return out
+}
+
+// bridge adds the pods' bridge with a gateway address in every subnet. It always has the underlay's MTU: what may be sent
+// to other nodes is a matter of routes.
+func (c *computer) bridge() {
+	name := c.in.Node.CNI.Bridge
+	mac := c.in.Node.VTEP
+	mac[0] ^= 0x04 // another locally administered address than the VTEP's, just as stable
+	c.state.Links[name] = Link{Kind: KindBridge, MAC: mac, MTU: c.in.Facts.Underlay.MTU}
+	for _, s := range c.in.Node.Subnets {
+		gw := netip.PrefixFrom(network.Gateway(s.Prefix), s.Prefix.Bits())
+		c.state.Addrs[AddrKey{name, gw}] = ScopeGlobal
+	}
+}
+
+// TunnelName is the name of the vxlan device of a VNI and UDP port, at most 15 bytes (IFNAMSIZ less its NUL).
+func TunnelName(vni uint32, port uint16) string {
+	if name := fmt.Sprintf("hs%d-%d", vni, port); len(name) <= 15 {
+		return name
+	}
+	return fmt.Sprintf("h%d-%d", vni, port)
+}
+
+// vxlanDevice adds what is needed to receive a vxlan revision: the device, and an FDB and ARP entry per peer. Revisions that
+// differ only in how they send share the device.
+func (c *computer) vxlanDevice(r network.Revision) {
+	stable := c.in.Node.StableSubnet()
+	local := c.in.Facts.Underlay.Addrs[0]
+	name := TunnelName(r.Backend.VNI, r.Backend.Port)
+	c.state.Links[name] = Link{
+		Kind: KindVXLAN, MAC: c.in.Node.VTEP, MTU: c.in.Facts.Underlay.MTU - r.Backend.Overhead(local),
+		VNI: r.Backend.VNI, Port: r.Backend.Port, Local: local,
+	}
+	// On a device without any address loose filtering acts like strict. Nothing uses this one as a source.
+	c.state.Addrs[AddrKey{name, netip.PrefixFrom(stable.Addr(), stable.Addr().BitLen())}] = ScopeLink
+	for _, p := range c.peers {
+		remote := p.PublicIP(local)
+		if !remote.IsValid() || !p.VTEP.IsUnicast() {
+			continue // routes() says so, where it matters
+		}
+		key := FDBKey{name, p.VTEP}
+		if other, taken := c.state.FDB[key]; taken && other != remote {
+			c.problem(v1alpha1.ReasonPeerUnreachable, "peers at %s and %s publish the same VTEP address %s: %s is left out",
+				other, remote, p.VTEP, p.Node)
+			continue
+		}
+		c.state.FDB[key] = remote
+		c.state.Neighs[NeighKey{name, p.Subnet.Addr()}] = p.VTEP
+	}
+}
+
+// looseFiltering names the devices that asymmetric packets come in by. Paths are asymmetric for a moment whenever nodes
+// change one after another, and for good where one side routes directly.
+func (c *computer) looseFiltering() {
+	asymmetric := len(c.in.Node.Revisions) > 1
+	for _, r := range c.in.Node.Revisions {
+		asymmetric = asymmetric || r.Backend.RoutesDirectly()
+	}
+	if !asymmetric {
+		return
+	}
+	c.state.Loose[c.in.Facts.Underlay.Name] = struct{}{}
+	for name, l := range c.state.Links {
+		if l.Kind == KindVXLAN {
+			c.state.Loose[name] = struct{}{}
+		}
+	}
+}
+
+// routes adds a route per peer, the way the revision to send with has it, and answers "unreachable" for the rest of the
+// pod networks.
+func (c *computer) routes() {
+	b := c.in.Node.Transmit.Backend
+	if b.Type == v1alpha1.BackendAlloc {
+		return // somebody else routes
+	}
+	for _, p := range c.in.Node.PodNetworks {
+		c.state.Routes[p] = Route{Unreachable: true}
+	}
+	var unreachable []string
+	for _, p := range c.peers {
+		route, why := c.peerRoute(p)
+		if why != "" {
+			unreachable = append(unreachable, fmt.Sprintf("%s (%s)", p.Node, why))
+			continue // the pod network's own route answers for it
+		}
+		c.state.Routes[p.Subnet] = route
+	}
+	if n := len(unreachable); n > 0 {
+		c.problem(v1alpha1.ReasonPeerUnreachable, "%d of %d peers cannot be reached with backend %s: %s",
+			n, len(c.peers), b.Type, summary(unreachable))
+	}
+}
+
+// maxNamed is how many peers a message names.
+const maxNamed = 4
+
+func summary(items []string) string {
+	if len(items) <= maxNamed {
+		return strings.Join(items, ", ")
+	}
+	return fmt.Sprintf("%s and %d more", strings.Join(items[:maxNamed], ", "), len(items)-maxNamed)
+}
+
+// peerRoute is how packets go to a peer, or why they cannot.
+func (c *computer) peerRoute(p network.Lease) (Route, string) {
+	b := c.in.Node.Transmit.Backend
+	underlay := c.in.Facts.Underlay
+	source := network.Gateway(c.in.Node.StableSubnet())
+	remote := netip.Addr{}
+	for _, own := range underlay.Addrs {
+		if a := p.PublicIP(own); a.IsValid() {
+			remote = a
+			break
+		}
+	}
+	if !remote.IsValid() {
+		return Route{}, "it publishes no address of this node's family"
+	}
+	if b.RoutesDirectly() && remote.Is4() == p.Subnet.Addr().Is4() && c.in.Facts.onLink(remote) {
+		return Route{Device: underlay.Name, Gateway: remote, Source: source, MTU: c.sendMTU(0)}, ""
+	}
+	if b.Type == v1alpha1.BackendHostGW {
+		return Route{}, "behind a router"
+	}
+	name := TunnelName(b.VNI, b.Port)
+	if c.state.FDB[FDBKey{name, p.VTEP}] != remote {
+		return Route{}, "it has no usable VTEP address"
+	}
+	return Route{Device: name, Gateway: p.Subnet.Addr(), OnLink: true, Source: source, MTU: c.sendMTU(b.Overhead(remote))}, ""
+}
+
+// sendMTU is what may be sent along a path with the given overhead, or 0 where that is the underlay's own MTU.
+func (c *computer) sendMTU(overhead int) int {
+	limit := c.in.Facts.Underlay.MTU - overhead
+	if mtu := c.in.Node.Transmit.MTU; mtu > 0 && mtu < limit {
+		limit = mtu
+	}
+	if limit == c.in.Facts.Underlay.MTU {
+		return 0
+	}
+	return limit
+}
+
+// PodMTU is the largest packet, in bytes, that pods may send to other nodes: what is left on the narrowest path.
+func PodMTU(n network.Node, u Underlay) int {
+	if n.Transmit == nil || len(u.Addrs) == 0 {
+		return 0
+	}
+	mtu := u.MTU - n.Transmit.Backend.Overhead(u.Addrs[0])
+	if n.Transmit.MTU > 0 {
+		mtu = min(mtu, n.Transmit.MTU)
+	}
+	return mtu
+}
+
+// firewall collects what the packet filter needs to know.
+func (c *computer) firewall() *Firewall {
+	n := c.in.Node
+	fw := &Firewall{
+		Bridge:       n.CNI.Bridge,
+		PodNetworks:  sortedPrefixes(n.PodNetworks),
+		Masquerade:   n.Masquerade.Enabled,
+		Except:       sortedPrefixes(n.Masquerade.Except),
+		RandomFully:  n.Masquerade.RandomFully,
+		NodePortMark: n.Masquerade.NodePortMark,
+		NodeAddrs:    []netip.Addr{network.Gateway(n.StableSubnet())},
+	}
+	for _, s := range n.Subnets {
+		fw.LocalSubnets = append(fw.LocalSubnets, s.Prefix)
+	}
+	fw.LocalSubnets = sortedPrefixes(fw.LocalSubnets)
+	for _, r := range n.Revisions {
+		if r.Backend.Type == v1alpha1.BackendVXLAN {
+			fw.TunnelPorts = append(fw.TunnelPorts, r.Backend.Port)
+		}
+	}
+	slices.Sort(fw.TunnelPorts)
+	fw.TunnelPorts = slices.Compact(fw.TunnelPorts)
+	if len(fw.TunnelPorts) > 0 {
+		for _, p := range c.peers {
+			fw.Peers = append(fw.Peers, p.PublicIPs...)
+		}
+		slices.SortFunc(fw.Peers, netip.Addr.Compare)
+		fw.Peers = slices.Compact(fw.Peers)
+	}
+	return fw
+}
+
+func sortedPrefixes(in []netip.Prefix) []netip.Prefix {
+	out := slices.Clone(in)
+	slices.SortFunc(out, netip.Prefix.Compare)
+	return slices.Compact(out)
+}
+
+// problem records something that becomes a condition. A reason said twice keeps its first message.
+func (c *computer) problem(reason, format string, args ...any) {
+	if !slices.ContainsFunc(c.problems, func(p Problem) bool { return p.Reason == reason }) {
+		c.problems = append(c.problems, Problem{reason, fmt.Sprintf(format, args...)})
+	}
+}
