@@ -19,19 +19,21 @@ const (
 
 // NetworkConfigSpec is the pod network as its user wants it. Optional fields that are absent take the defaults named here;
 // what is in effect is shown in status.effective.
-// +kubebuilder:validation:XValidation:rule="!has(self.subnetLen) || self.subnetLen > cidr(self.network).prefixLength()",message="subnetLen must be greater than the prefix length of network"
-// +kubebuilder:validation:XValidation:rule="has(self.subnetLen) || cidr(self.network).prefixLength() <= 26",message="network is too small for the default subnetLen (its prefix length plus 2, at most 28)"
-// +kubebuilder:validation:XValidation:rule="!has(self.subnetMin) || cidr(self.network).containsIP(self.subnetMin)",message="subnetMin must lie inside network"
-// +kubebuilder:validation:XValidation:rule="!has(self.subnetMax) || cidr(self.network).containsIP(self.subnetMax)",message="subnetMax must lie inside network"
+// +kubebuilder:validation:XValidation:fieldPath=".subnetLen",rule="!has(self.subnetLen) || !isCIDR(self.network) || cidr(self.network).ip().family() != 4 || self.subnetLen > cidr(self.network).prefixLength()",message="subnetLen must be greater than the prefix length of network"
+// +kubebuilder:validation:XValidation:fieldPath=".network",rule="has(self.subnetLen) || !isCIDR(self.network) || cidr(self.network).ip().family() != 4 || cidr(self.network).prefixLength() != 27",message="network is too small for the default subnetLen (its prefix length plus 2, at most 28): set subnetLen"
+// +kubebuilder:validation:XValidation:fieldPath=".subnetMin",rule="!has(self.subnetMin) || !isCIDR(self.network) || cidr(self.network).ip().family() != 4 || !isIP(self.subnetMin) || ip(self.subnetMin).family() != 4 || cidr(self.network).containsIP(self.subnetMin)",message="subnetMin must lie inside network"
+// +kubebuilder:validation:XValidation:fieldPath=".subnetMin",rule="!has(self.subnetMin) || !isCIDR(self.network) || cidr(self.network).ip().family() != 4 || !isIP(self.subnetMin) || ip(self.subnetMin).family() != 4 || (has(self.subnetLen) ? self.subnetLen : cidr(self.network).prefixLength() > 22 ? cidr(self.network).prefixLength() + 2 : 24) < 9 || (has(self.subnetLen) ? self.subnetLen : cidr(self.network).prefixLength() > 22 ? cidr(self.network).prefixLength() + 2 : 24) > 28 || (int(self.subnetMin.split('.')[0]) * 16777216 + int(self.subnetMin.split('.')[1]) * 65536 + int(self.subnetMin.split('.')[2]) * 256 + int(self.subnetMin.split('.')[3])) % [8388608, 4194304, 2097152, 1048576, 524288, 262144, 131072, 65536, 32768, 16384, 8192, 4096, 2048, 1024, 512, 256, 128, 64, 32, 16][(has(self.subnetLen) ? self.subnetLen : cidr(self.network).prefixLength() > 22 ? cidr(self.network).prefixLength() + 2 : 24) - 9] == 0",message="subnetMin must be the first address of a subnet: only zero bits may follow the first subnetLen (by default 24) bits"
+// +kubebuilder:validation:XValidation:fieldPath=".subnetMax",rule="!has(self.subnetMax) || !isCIDR(self.network) || cidr(self.network).ip().family() != 4 || !isIP(self.subnetMax) || ip(self.subnetMax).family() != 4 || cidr(self.network).containsIP(self.subnetMax)",message="subnetMax must lie inside network"
+// +kubebuilder:validation:XValidation:fieldPath=".subnetMax",rule="!has(self.subnetMax) || !isCIDR(self.network) || cidr(self.network).ip().family() != 4 || !isIP(self.subnetMax) || ip(self.subnetMax).family() != 4 || (has(self.subnetLen) ? self.subnetLen : cidr(self.network).prefixLength() > 22 ? cidr(self.network).prefixLength() + 2 : 24) < 9 || (has(self.subnetLen) ? self.subnetLen : cidr(self.network).prefixLength() > 22 ? cidr(self.network).prefixLength() + 2 : 24) > 28 || (int(self.subnetMax.split('.')[0]) * 16777216 + int(self.subnetMax.split('.')[1]) * 65536 + int(self.subnetMax.split('.')[2]) * 256 + int(self.subnetMax.split('.')[3])) % [8388608, 4194304, 2097152, 1048576, 524288, 262144, 131072, 65536, 32768, 16384, 8192, 4096, 2048, 1024, 512, 256, 128, 64, 32, 16][(has(self.subnetLen) ? self.subnetLen : cidr(self.network).prefixLength() > 22 ? cidr(self.network).prefixLength() + 2 : 24) - 9] == 0",message="subnetMax must be the first address of a subnet: only zero bits may follow the first subnetLen (by default 24) bits"
 type NetworkConfigSpec struct {
 	// network is the IPv4 range all pod addresses come from, for example "10.244.0.0/16", host bits zero, prefix length 8 to
 	// 27. It cannot change while leases are in use.
 	// +required
-	// +kubebuilder:validation:MinLength=9
-	// +kubebuilder:validation:MaxLength=18
+	// +kubebuilder:validation:MaxLength=43
 	// +kubebuilder:validation:XValidation:rule="isCIDR(self) && cidr(self).ip().family() == 4",message="network must be an IPv4 CIDR such as 10.244.0.0/16"
-	// +kubebuilder:validation:XValidation:rule="!isCIDR(self) || cidr(self) == cidr(self).masked()",message="network must have zero host bits"
-	// +kubebuilder:validation:XValidation:rule="!isCIDR(self) || cidr(self).prefixLength() >= 8 && cidr(self).prefixLength() <= 27",message="network must have a prefix length between 8 and 27"
+	// +kubebuilder:validation:XValidation:rule="!isCIDR(self) || cidr(self).ip().family() != 4 || cidr(self) == cidr(self).masked()",message="network must have zero host bits"
+	// +kubebuilder:validation:XValidation:rule="!isCIDR(self) || cidr(self).ip().family() != 4 || cidr(self).prefixLength() >= 8 && cidr(self).prefixLength() <= 27",message="network must have a prefix length between 8 and 27"
+	// +kubebuilder:validation:XValidation:rule="!isCIDR(self) || cidr(self).ip().family() != 4 || cidr(self).ip().isGlobalUnicast()",message="network must hold unicast addresses: not 0.0.0.0, loopback, link-local or multicast ones"
 	Network string `json:"network,omitempty"`
 
 	// subnetLen is the prefix length of a node's subnet, 9 to 28. Default 24, or two more than the prefix length of network
@@ -44,14 +46,14 @@ type NetworkConfigSpec struct {
 	// subnetMin is the first address of the first subnet that may be handed out, for example "10.244.10.0". Default: the
 	// second subnet of network.
 	// +optional
-	// +kubebuilder:validation:MaxLength=15
+	// +kubebuilder:validation:MaxLength=45
 	// +kubebuilder:validation:XValidation:rule="isIP(self) && ip(self).family() == 4",message="subnetMin must be an IPv4 address such as 10.244.10.0"
 	SubnetMin string `json:"subnetMin,omitempty"`
 
 	// subnetMax is the first address of the last subnet that may be handed out, for example "10.244.100.0". Default: the
 	// last subnet of network.
 	// +optional
-	// +kubebuilder:validation:MaxLength=15
+	// +kubebuilder:validation:MaxLength=45
 	// +kubebuilder:validation:XValidation:rule="isIP(self) && ip(self).family() == 4",message="subnetMax must be an IPv4 address such as 10.244.100.0"
 	SubnetMax string `json:"subnetMax,omitempty"`
 
@@ -105,7 +107,7 @@ type IPMasq struct {
 	// +listType=set
 	// +kubebuilder:validation:MaxItems=64
 	// +kubebuilder:validation:items:MaxLength=43
-	// +kubebuilder:validation:XValidation:rule="self.all(c, isCIDR(c) && cidr(c) == cidr(c).masked())",message="ipMasq.nonMasqueradeCIDRs must be CIDRs with zero host bits"
+	// +kubebuilder:validation:XValidation:rule="self.all(c, isCIDR(c) && string(cidr(c).masked()) == c)",message="ipMasq.nonMasqueradeCIDRs must be CIDRs in canonical form with zero host bits, such as 192.168.0.0/16 or fd00::/8"
 	NonMasqueradeCIDRs []string `json:"nonMasqueradeCIDRs,omitempty"`
 
 	// randomFully, when Enabled, has the kernel choose source ports at random, which avoids a race on busy nodes and breaks
@@ -145,8 +147,9 @@ type InterfaceOverride struct {
 type CNISettings struct {
 	// bridge is the name of the bridge on every node. Default "cni0".
 	// +optional
-	// +kubebuilder:validation:MaxLength=15
-	// +kubebuilder:validation:Pattern=`^[a-zA-Z0-9][a-zA-Z0-9_-]*$`
+	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-zA-Z0-9][a-zA-Z0-9_-]{0,14}$') && !(self in ['all', 'default', 'lo'])",message="cni.bridge must be an interface name: 1 to 15 letters, digits, - or _, and not all, default or lo"
+	// +kubebuilder:validation:XValidation:rule="!self.matches('^hs?[0-9]+-[0-9]+$')",message="cni.bridge must not look like a tunnel device of hopsack (hs1-8472)"
 	Bridge string `json:"bridge,omitempty"`
 
 	// hairpinMode, when Enabled (default), lets a pod reach itself through its own Service.
@@ -173,9 +176,8 @@ type CNISettings struct {
 type ChainedPlugin struct {
 	// type is the name of the plugin's binary, for example "bandwidth".
 	// +required
-	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=64
-	// +kubebuilder:validation:Pattern=`^[a-zA-Z0-9][a-zA-Z0-9_.-]*$`
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-zA-Z0-9][a-zA-Z0-9_.-]*$') && self != 'hopsack'",message="cni.plugins[].type must be the file name of a CNI plugin other than hopsack, such as bandwidth"
 	Type string `json:"type,omitempty"`
 
 	// config holds the plugin's further keys as its own documentation has them, for example
@@ -216,6 +218,9 @@ type EffectiveSpec struct {
 	// ipMasq is the masquerade setting with its defaults.
 	// +optional
 	IPMasq IPMasq `json:"ipMasq,omitzero"`
+	// interface holds the interface rules for all nodes.
+	// +optional
+	Interface InterfaceRules `json:"interface,omitzero"`
 	// cni is the CNI setting with its defaults.
 	// +optional
 	CNI CNISettings `json:"cni,omitzero"`

@@ -22,8 +22,8 @@ const (
 type NodeSubnet struct {
 	// subnet is the CIDR of the lease.
 	// +required
-	// +kubebuilder:validation:MinLength=4
 	// +kubebuilder:validation:MaxLength=43
+	// +kubebuilder:validation:XValidation:rule="isCIDR(self) && string(cidr(self).masked()) == self",message="subnet must be a CIDR in canonical form with zero host bits, such as 10.244.3.0/24"
 	Subnet string `json:"subnet,omitempty"`
 	// state is Intended, Bound or Draining.
 	// +required
@@ -60,6 +60,7 @@ type NodeNetworkSpec struct {
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=16
 	// +kubebuilder:validation:items:MaxLength=45
+	// +kubebuilder:validation:XValidation:rule="self.all(a, isIP(a) && ip.isCanonical(a))",message="internalIPs must be IP addresses in canonical form"
 	InternalIPs []string `json:"internalIPs,omitempty"`
 
 	// publicIPs replace the address that peers send to, from the Node's annotation, at most one per family.
@@ -67,6 +68,7 @@ type NodeNetworkSpec struct {
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=2
 	// +kubebuilder:validation:items:MaxLength=45
+	// +kubebuilder:validation:XValidation:rule="self.all(a, isIP(a) && ip.isCanonical(a))",message="publicIPs must be IP addresses in canonical form"
 	PublicIPs []string `json:"publicIPs,omitempty"`
 
 	// subnets are the node's subnets; the first that is not Draining gives the node its address towards pods.
@@ -81,11 +83,13 @@ type NodeNetworkSpec struct {
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=16
 	// +kubebuilder:validation:items:MaxLength=43
+	// +kubebuilder:validation:XValidation:rule="self.all(c, isCIDR(c) && string(cidr(c).masked()) == c)",message="podNetworks must be CIDRs in canonical form with zero host bits"
 	PodNetworks []string `json:"podNetworks,omitempty"`
 
 	// vtepMAC is the Ethernet address of this node's VXLAN devices.
 	// +optional
 	// +kubebuilder:validation:MaxLength=17
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[0-9a-f][02468ace](:[0-9a-f]{2}){5}$')",message="vtepMAC must be a unicast Ethernet address in lower case, such as 02:00:00:00:00:01"
 	VTEPMAC string `json:"vtepMAC,omitempty"`
 
 	// revisions are all the node must be able to receive.
@@ -148,6 +152,7 @@ type NodeNetworkStatus struct {
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=2
 	// +kubebuilder:validation:items:MaxLength=45
+	// +kubebuilder:validation:XValidation:rule="self.all(a, isIP(a) && ip.isCanonical(a))",message="publicIPs must be IP addresses in canonical form"
 	PublicIPs []string `json:"publicIPs,omitempty"`
 
 	// mtu is the largest packet, in bytes, that pods of this node send to other nodes.

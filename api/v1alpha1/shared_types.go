@@ -111,7 +111,7 @@ type InterfaceSelection struct {
 	// "192.0.2.1".
 	// +optional
 	// +kubebuilder:validation:MaxLength=45
-	// +kubebuilder:validation:XValidation:rule="isIP(self)",message="interface.canReach must be an IP address"
+	// +kubebuilder:validation:XValidation:rule="isIP(self) && ip.isCanonical(self)",message="interface.canReach must be an IP address in canonical form, such as 192.0.2.1"
 	CanReach string `json:"canReach,omitempty"`
 
 	// cidrs take the interface whose address lies inside, for example "192.168.10.0/24", tried in order. They also allow an
@@ -120,6 +120,6 @@ type InterfaceSelection struct {
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=16
 	// +kubebuilder:validation:items:MaxLength=43
-	// +kubebuilder:validation:XValidation:rule="self.all(c, isCIDR(c) && cidr(c) == cidr(c).masked())",message="interface.cidrs must be CIDRs with zero host bits"
+	// +kubebuilder:validation:XValidation:rule="self.all(c, isCIDR(c) && string(cidr(c).masked()) == c)",message="interface.cidrs must be CIDRs in canonical form with zero host bits, such as 192.168.10.0/24"
 	CIDRs []string `json:"cidrs,omitempty"`
 }

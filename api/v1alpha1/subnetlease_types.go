@@ -8,19 +8,17 @@ import (
 type SubnetLeaseSpec struct {
 	// subnet is the node subnet this lease hands out, for example "10.244.3.0/24", host bits zero. Immutable.
 	// +required
-	// +kubebuilder:validation:MinLength=9
-	// +kubebuilder:validation:MaxLength=18
+	// +kubebuilder:validation:MaxLength=43
 	// +kubebuilder:validation:XValidation:rule="isCIDR(self) && cidr(self).ip().family() == 4",message="subnet must be an IPv4 CIDR such as 10.244.3.0/24"
-	// +kubebuilder:validation:XValidation:rule="!isCIDR(self) || cidr(self) == cidr(self).masked()",message="subnet must have zero host bits"
-	// +kubebuilder:validation:XValidation:rule="!isCIDR(self) || cidr(self).prefixLength() >= 9 && cidr(self).prefixLength() <= 30",message="subnet must have a prefix length between 9 and 30"
+	// +kubebuilder:validation:XValidation:rule="!isCIDR(self) || cidr(self).ip().family() != 4 || cidr(self) == cidr(self).masked()",message="subnet must have zero host bits"
+	// +kubebuilder:validation:XValidation:rule="!isCIDR(self) || cidr(self).ip().family() != 4 || cidr(self).prefixLength() >= 9 && cidr(self).prefixLength() <= 30",message="subnet must have a prefix length between 9 and 30"
 	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="subnet is immutable: a lease is its subnet"
 	Subnet string `json:"subnet,omitempty"`
 
 	// nodeName is the node the subnet belongs to. Immutable.
 	// +required
-	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
-	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$`
+	// +kubebuilder:validation:XValidation:rule="!format.dns1123Subdomain().validate(self).hasValue()",message="nodeName must be the name of a Node: lower case letters, digits, - and ."
 	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="nodeName is immutable: a lease never moves between nodes"
 	NodeName string `json:"nodeName,omitempty"`
 }
@@ -29,6 +27,8 @@ type SubnetLeaseSpec struct {
 type BackendData struct {
 	// vtepMAC is the Ethernet address of the node's VXLAN tunnel endpoint, the same for every VNI and port.
 	// +optional
+	// +kubebuilder:validation:MaxLength=17
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[0-9a-f][02468ace](:[0-9a-f]{2}){5}$')",message="backendData.vtepMAC must be a unicast Ethernet address in lower case, such as 02:00:00:00:00:01"
 	VTEPMAC string `json:"vtepMAC,omitempty"`
 }
 
@@ -36,10 +36,14 @@ type BackendData struct {
 type SubnetLeaseStatus struct {
 	// publicIP is the IPv4 underlay address of the node.
 	// +optional
+	// +kubebuilder:validation:MaxLength=45
+	// +kubebuilder:validation:XValidation:rule="isIP(self) && ip(self).family() == 4",message="publicIP must be an IPv4 address such as 192.0.2.1"
 	PublicIP string `json:"publicIP,omitempty"`
 
 	// publicIPv6 is the IPv6 underlay address of the node.
 	// +optional
+	// +kubebuilder:validation:MaxLength=45
+	// +kubebuilder:validation:XValidation:rule="isIP(self) && ip(self).family() == 6 && ip.isCanonical(self)",message="publicIPv6 must be an IPv6 address in canonical form, such as 2001:db8::1"
 	PublicIPv6 string `json:"publicIPv6,omitempty"`
 
 	// backendType is the backend the node sends with.

@@ -116,6 +116,7 @@ func (in *EffectiveSpec) DeepCopyInto(out *EffectiveSpec) {
 	*out = *in
 	in.Backend.DeepCopyInto(&out.Backend)
 	in.IPMasq.DeepCopyInto(&out.IPMasq)
+	in.Interface.DeepCopyInto(&out.Interface)
 	in.CNI.DeepCopyInto(&out.CNI)
 }
 
