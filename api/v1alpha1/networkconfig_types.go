@@ -107,7 +107,7 @@ type IPMasq struct {
 	// +listType=set
 	// +kubebuilder:validation:MaxItems=64
 	// +kubebuilder:validation:items:MaxLength=43
-	// +kubebuilder:validation:XValidation:rule="self.all(c, isCIDR(c) && string(cidr(c).masked()) == c)",message="ipMasq.nonMasqueradeCIDRs must be CIDRs in canonical form with zero host bits, such as 192.168.0.0/16 or fd00::/8"
+	// +kubebuilder:validation:items:XValidation:rule="isCIDR(self) && string(cidr(self).masked()) == self",message="ipMasq.nonMasqueradeCIDRs must hold CIDRs in canonical form with zero host bits, such as 192.168.0.0/16 or fd00::/8"
 	NonMasqueradeCIDRs []string `json:"nonMasqueradeCIDRs,omitempty"`
 
 	// randomFully, when Enabled, has the kernel choose source ports at random, which avoids a race on busy nodes and breaks

@@ -60,7 +60,7 @@ type NodeNetworkSpec struct {
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=16
 	// +kubebuilder:validation:items:MaxLength=45
-	// +kubebuilder:validation:XValidation:rule="self.all(a, isIP(a) && ip.isCanonical(a))",message="internalIPs must be IP addresses in canonical form"
+	// +kubebuilder:validation:items:XValidation:rule="isIP(self) && ip.isCanonical(self)",message="internalIPs must hold IP addresses in canonical form"
 	InternalIPs []string `json:"internalIPs,omitempty"`
 
 	// publicIPs replace the address that peers send to, from the Node's annotation, at most one per family.
@@ -68,7 +68,7 @@ type NodeNetworkSpec struct {
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=2
 	// +kubebuilder:validation:items:MaxLength=45
-	// +kubebuilder:validation:XValidation:rule="self.all(a, isIP(a) && ip.isCanonical(a))",message="publicIPs must be IP addresses in canonical form"
+	// +kubebuilder:validation:items:XValidation:rule="isIP(self) && ip.isCanonical(self)",message="publicIPs must hold IP addresses in canonical form"
 	PublicIPs []string `json:"publicIPs,omitempty"`
 
 	// subnets are the node's subnets; the first that is not Draining gives the node its address towards pods.
@@ -83,7 +83,7 @@ type NodeNetworkSpec struct {
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=16
 	// +kubebuilder:validation:items:MaxLength=43
-	// +kubebuilder:validation:XValidation:rule="self.all(c, isCIDR(c) && string(cidr(c).masked()) == c)",message="podNetworks must be CIDRs in canonical form with zero host bits"
+	// +kubebuilder:validation:items:XValidation:rule="isCIDR(self) && string(cidr(self).masked()) == self",message="podNetworks must hold CIDRs in canonical form with zero host bits"
 	PodNetworks []string `json:"podNetworks,omitempty"`
 
 	// vtepMAC is the Ethernet address of this node's VXLAN devices.
@@ -152,7 +152,7 @@ type NodeNetworkStatus struct {
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=2
 	// +kubebuilder:validation:items:MaxLength=45
-	// +kubebuilder:validation:XValidation:rule="self.all(a, isIP(a) && ip.isCanonical(a))",message="publicIPs must be IP addresses in canonical form"
+	// +kubebuilder:validation:items:XValidation:rule="isIP(self) && ip.isCanonical(self)",message="publicIPs must hold IP addresses in canonical form"
 	PublicIPs []string `json:"publicIPs,omitempty"`
 
 	// mtu is the largest packet, in bytes, that pods of this node send to other nodes.

@@ -120,6 +120,6 @@ type InterfaceSelection struct {
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=16
 	// +kubebuilder:validation:items:MaxLength=43
-	// +kubebuilder:validation:XValidation:rule="self.all(c, isCIDR(c) && string(cidr(c).masked()) == c)",message="interface.cidrs must be CIDRs in canonical form with zero host bits, such as 192.168.10.0/24"
+	// +kubebuilder:validation:items:XValidation:rule="isCIDR(self) && string(cidr(self).masked()) == self",message="interface.cidrs must hold CIDRs in canonical form with zero host bits, such as 192.168.10.0/24"
 	CIDRs []string `json:"cidrs,omitempty"`
 }
