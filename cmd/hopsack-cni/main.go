@@ -1,0 +1,12 @@
+// Command hopsack-cni is the CNI plugin; it is installed as "hopsack" beside the reference plugins.
+package main
+
+import (
+	"github.com/containernetworking/cni/pkg/skel"
+
+	"github.com/hopsack-net/hopsack/cni"
+)
+
+func main() {
+	skel.PluginMainFuncs((&cni.Plugin{}).Funcs(), cni.SupportedVersions(), "CNI plugin hopsack: plugs pods into the bridge of the hopsack agent")
+}
