@@ -286,7 +286,7 @@ type NetworkConfigStatus struct {
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
 // +kubebuilder:resource:scope=Cluster,shortName=netcfg,categories=hopsack
-// +kubebuilder:validation:XValidation:rule="self.metadata.name == 'default'",message="metadata.name must be default: a cluster has one pod network"
+// +kubebuilder:validation:XValidation:fieldPath=".metadata",rule="self.metadata.name == 'default'",message="metadata.name must be default: a cluster has one pod network"
 // +kubebuilder:printcolumn:name="NETWORK",type=string,JSONPath=`.status.effective.network`
 // +kubebuilder:printcolumn:name="BACKEND",type=string,JSONPath=`.status.effective.backend.type`
 // +kubebuilder:printcolumn:name="DIRECT",type=string,JSONPath=`.status.effective.backend.vxlan.directRouting`

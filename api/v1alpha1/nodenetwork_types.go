@@ -42,6 +42,8 @@ type Revision struct {
 	Backend Backend `json:"backend,omitzero"`
 	// mtu is the configured MTU in bytes; 0 means the underlay's MTU minus the backend's overhead.
 	// +optional
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=65535
 	MTU int32 `json:"mtu,omitempty"`
 	// interface holds the interface rules for this node, overrides resolved.
 	// +optional
@@ -107,6 +109,8 @@ type NodeNetworkSpec struct {
 	// retentionSeconds is how long the agent keeps a peer that vanished without being seen deleted, and how old its state
 	// on disk may be to be used.
 	// +optional
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=31536000
 	RetentionSeconds int32 `json:"retentionSeconds,omitempty"`
 
 	// ipMasq is the masquerade setting with every default filled in.

@@ -70,7 +70,7 @@ type SubnetLeaseStatus struct {
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
 // +kubebuilder:resource:scope=Cluster,shortName=sl,categories=hopsack
-// +kubebuilder:validation:XValidation:rule="self.metadata.name == self.spec.subnet.replace('/', '-').replace(':', '-')",message="metadata.name must be spec.subnet with - in place of /, such as 10.244.3.0-24 for 10.244.3.0/24"
+// +kubebuilder:validation:XValidation:fieldPath=".metadata",rule="self.metadata.name == self.spec.subnet.replace('/', '-').replace(':', '-')",message="metadata.name must be spec.subnet with - in place of /, such as 10.244.3.0-24 for 10.244.3.0/24"
 // +kubebuilder:printcolumn:name="NODE",type=string,JSONPath=`.spec.nodeName`
 // +kubebuilder:printcolumn:name="SUBNET",type=string,JSONPath=`.spec.subnet`
 // +kubebuilder:printcolumn:name="PUBLIC-IP",type=string,JSONPath=`.status.publicIP`
