@@ -41,6 +41,9 @@ const hairpinKey = "hairpinMode"
 
 // checkDelegate refuses a delegate block that cannot be honoured at all.
 func (c netConf) checkDelegate() error {
+	if raw, ok := foldedKey(c.Delegate, hairpinKey); ok && json.Unmarshal(raw, new(bool)) != nil {
+		return invalidConf("delegate.%s: got %s, want true or false", hairpinKey, raw)
+	}
 	raw, ok := foldedKey(c.Delegate, "type")
 	if !ok {
 		return nil

@@ -269,11 +269,11 @@ func (n *node) status(t testing.TB) error {
 	return n.call(func(ctx context.Context, c *libcni.CNIConfig) error { return c.GetStatusNetworkList(ctx, list) })
 }
 
-// raw runs the plugin with a configuration libcni would not make.
+// raw runs the plugin with a configuration libcni would not make. env adds to CNI_COMMAND and CNI_PATH, or replaces them.
 func (n *node) raw(command, conf string, env ...string) error {
 	n.stderr.Reset()
 	e := &invoke.DefaultExec{RawExec: &invoke.RawExec{Stderr: &n.stderr}}
-	env = append(env, "CNI_COMMAND="+command, "CNI_PATH="+binDir, "PATH="+os.Getenv("PATH"))
+	env = append([]string{"CNI_COMMAND=" + command, "CNI_PATH=" + binDir}, env...)
 	return n.try(func() error {
 		_, err := e.ExecPlugin(context.Background(), filepath.Join(binDir, "hopsack"), []byte(conf), env)
 		return err
