@@ -1,0 +1,131 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"slices"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/hopsack-net/hopsack/test/lab"
+)
+
+func execCommand(o *options) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "exec NODE|POD -- CMD...",
+		Short: "Run a command in a node or a pod",
+		Long: `Run a command in the network of a node or a pod, with the node's files and process IDs. Further places: client (a machine
+outside the cluster on the first segment), router, switch, cp (the control plane). The exit code is the command's.`,
+		Example: `  lab exec n1 -- ip route
+  lab exec a -- ping -c 3 10.244.2.2
+  lab exec client -- curl -s http://172.30.0.11:8080/
+  lab exec n1                                  a shell`,
+		Args: cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := o.open()
+			if err != nil {
+				return err
+			}
+			argv := args[1:]
+			if len(argv) > 0 && argv[0] == "--" {
+				argv = argv[1:]
+			}
+			if len(argv) == 0 {
+				argv = []string{"sh"}
+			}
+			inner := exec.Command(argv[0], argv[1:]...)
+			attach(inner)
+			return foreground(inner, func() error { return c.StartIn(args[0], inner) })
+		},
+	}
+	// What follows the target belongs to the command, flags included.
+	cmd.Flags().SetInterspersed(false)
+	return cmd
+}
+
+func kubectlCommand(o *options) *cobra.Command {
+	return &cobra.Command{
+		Use:   "kubectl ARGS...",
+		Short: "Run kubectl as the lab's administrator",
+		Long: `Run the lab's kubectl as administrator, in the network of the control plane and with the caller's files. Every argument
+is kubectl's.`,
+		Example: `  lab kubectl get nodes -o wide
+  lab kubectl apply -f config/samples/networkconfig.yaml
+  lab kubectl get networkconfig,subnetleases,nodenetworks`,
+		DisableFlagParsing: true,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 && slices.Contains([]string{"-h", "--help"}, args[0]) {
+				return cmd.Help()
+			}
+			c, err := o.open()
+			if err != nil {
+				return err
+			}
+			inner, err := c.KubectlCommand(cmd.Context(), args...)
+			if err != nil {
+				return err
+			}
+			attach(inner)
+			return foreground(inner, func() error { return c.StartKubectl(inner) })
+		},
+	}
+}
+
+func attach(cmd *exec.Cmd) {
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+}
+
+// foreground runs a command that shares the terminal: interrupts are its business, not the lab's.
+func foreground(cmd *exec.Cmd, start func() error) error {
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
+	defer signal.Stop(signals)
+	if err := start(); err != nil {
+		return err
+	}
+	go func() {
+		for sig := range signals {
+			// The terminal sends interrupts to the command itself; a SIGTERM comes to this process only.
+			if sig == syscall.SIGTERM {
+				_ = cmd.Process.Signal(sig)
+			}
+		}
+	}()
+	return cmd.Wait()
+}
+
+func componentCommand(o *options, verb string) *cobra.Command {
+	texts := map[string]string{
+		"start": "Start a component again and wait until it is healthy",
+		"stop":  "Stop a component gracefully and wait until it has ended",
+		"kill":  "Kill a component",
+	}
+	return &cobra.Command{
+		Use:   verb + " agent/NODE | controller | apiserver | etcd ...",
+		Short: texts[verb],
+		Example: fmt.Sprintf(`  lab %[1]s agent/n1
+  lab %[1]s apiserver etcd`, verb),
+		Args: cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := o.open()
+			if err != nil {
+				return err
+			}
+			act := map[string]func(*lab.Cluster, string) error{
+				"start": func(c *lab.Cluster, name string) error { return c.Start(cmd.Context(), name) },
+				"stop":  func(c *lab.Cluster, name string) error { return c.Stop(cmd.Context(), name) },
+				"kill":  func(c *lab.Cluster, name string) error { return c.Kill(cmd.Context(), name) },
+			}[verb]
+			for _, name := range args {
+				if err := act(c, name); err != nil {
+					return err
+				}
+				fmt.Fprintf(os.Stderr, "%s: %s\n", name, map[string]string{"start": "running", "stop": "stopped", "kill": "killed"}[verb])
+			}
+			return nil
+		},
+	}
+}

@@ -1,0 +1,91 @@
+// Command lab runs a Kubernetes cluster in network namespaces on one machine; see package lab.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"runtime"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/hopsack-net/hopsack/test/lab"
+)
+
+func init() {
+	// The main goroutine stays on the main thread, so that no other goroutine takes the process's first thread into a
+	// namespace: /proc/self stands for that thread.
+	runtime.LockOSThread()
+}
+
+func main() {
+	if handled, err := lab.RunHidden(os.Args[1:]); handled {
+		os.Exit(exitCode(err))
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	code := exitCode(newCommand().ExecuteContext(ctx))
+	stop()
+	os.Exit(code)
+}
+
+// exitCode prints err and returns the code to exit with: that of the command that was run inside the lab, if there is one.
+func exitCode(err error) int {
+	if err == nil {
+		return 0
+	}
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		if status, ok := exit.Sys().(syscall.WaitStatus); ok && status.Signaled() {
+			return 128 + int(status.Signal())
+		}
+		return exit.ExitCode()
+	}
+	fmt.Fprintln(os.Stderr, "lab:", err)
+	return 1
+}
+
+// options are the flags that every command has.
+type options struct {
+	dir    string
+	binDir string
+}
+
+func (o *options) open() (*lab.Cluster, error) {
+	return lab.OpenConfig(lab.Config{Dir: o.dir, BinDir: o.binDir, Out: os.Stderr})
+}
+
+func newCommand() *cobra.Command {
+	o := &options{}
+	cmd := &cobra.Command{
+		Use:   "lab",
+		Short: "Run a Kubernetes cluster in network namespaces on this machine",
+		Long: `lab runs a Kubernetes cluster in network namespaces on this machine: a real etcd and kube-apiserver, hopsack's
+controller and one agent per node. Nodes are network namespaces hs-n1, hs-n2, ... with their own /run, /etc/cni,
+/var/lib/cni and process IDs; pods are network namespaces that the node's CNI plugins connect. There is no kubelet.
+
+Everything but the names of the namespaces is kept in the state directory. Nothing touches the machine's own network.
+It needs root. Every command can be repeated.`,
+		Example: `  lab up --config config/samples/networkconfig.yaml
+  lab pod add a --node n1 && lab pod add b --node n2
+  lab exec a -- ping -c 3 "$(lab pod ip b)"
+  lab kubectl get networkconfig,subnetleases,nodenetworks
+  lab down`,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		// The lab's flags before `kubectl` are the lab's, those after it are kubectl's.
+		TraverseChildren: true,
+	}
+	cmd.PersistentFlags().StringVar(&o.dir, "dir", "", "state directory (default $"+lab.DirEnv+", else .lab in the repository)")
+	cmd.PersistentFlags().StringVar(&o.binDir, "bin-dir", "", "where the programs are (default bin in the repository)")
+	cmd.AddCommand(
+		upCommand(o), downCommand(o), statusCommand(o),
+		podCommand(o), nodeCommand(o),
+		execCommand(o), kubectlCommand(o),
+		componentCommand(o, "start"), componentCommand(o, "stop"), componentCommand(o, "kill"),
+	)
+	return cmd
+}
