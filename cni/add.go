@@ -3,10 +3,14 @@ package cni
 import (
 	"errors"
 	"fmt"
+	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/containernetworking/cni/pkg/skel"
 	"github.com/containernetworking/cni/pkg/types"
+	current "github.com/containernetworking/cni/pkg/types/100"
+	"github.com/vishvananda/netlink"
 
 	"github.com/hopsack-net/hopsack/internal/handoff"
 )
@@ -39,33 +43,74 @@ func (p *Plugin) Add(args *skel.CmdArgs) error {
 	if err != nil {
 		return explainAdd(err, f)
 	}
-	if err := finishAdd(args, f, br.Index); err != nil {
-		return p.undoAdd(args, conf, err)
-	}
-	versioned, err := result.GetAsVersion(conf.CNIVersion)
+	addrs, err := podAddrs(result)
 	if err == nil {
-		err = versioned.PrintTo(p.stdout())
+		err = finishAdd(args, conf.Handoff, f, br, addrs)
+	}
+	if err == nil {
+		err = p.print(result, conf.CNIVersion)
 	}
 	if err != nil {
-		return p.undoAdd(args, conf, fmt.Errorf("return the result: %w", err))
+		return p.undoAdd(args, conf, err)
 	}
 	return nil
 }
 
-// finishAdd does what the delegate does not.
-func finishAdd(args *skel.CmdArgs, f handoff.File, bridgeIndex int) error {
-	// Had the bridge gone meanwhile, the delegate made one of its own, without addresses.
-	br, err := findBridge(f.Bridge)
+func (p *Plugin) print(result types.Result, version string) error {
+	versioned, err := result.GetAsVersion(version)
+	if err == nil {
+		err = versioned.PrintTo(p.stdout())
+	}
 	if err != nil {
-		return tryAgain(err)
+		return fmt.Errorf("return the result: %w", err)
 	}
-	if br.Index != bridgeIndex {
-		return tryAgain(fmt.Errorf("bridge %s was replaced while the pod was plugged in", f.Bridge))
+	return nil
+}
+
+// finishAdd does what the delegate does not: the mtu of the default routes. It then makes sure that the network is still the
+// one the pod was plugged into. The agent changes the file first and visits running pods after that, so a pod it came too
+// early to see must look at the file once more, or it would keep what no longer holds.
+func finishAdd(args *skel.CmdArgs, path string, f handoff.File, br *netlink.Bridge, addrs []netip.Addr) error {
+	for {
+		if err := setRouteMTU(args.Netns, args.IfName, f.RouteMTU); err != nil {
+			return err
+		}
+		now, nowBr, err := readUsableNetwork(path)
+		switch {
+		case err != nil:
+			return tryAgain(err)
+		case nowBr.Index != br.Index: // had it gone, the delegate made one of its own, without addresses
+			return tryAgain(fmt.Errorf("bridge %s was replaced while the pod was plugged in", f.Bridge))
+		case now.MTU != f.MTU:
+			return tryAgain(fmt.Errorf("mtu changed from %d to %d while the pod was plugged in", f.MTU, now.MTU))
+		}
+		for _, addr := range addrs {
+			if !slices.ContainsFunc(now.Usable(), func(s handoff.Subnet) bool { return s.Subnet.Contains(addr) }) {
+				return tryAgain(fmt.Errorf("subnet of %s began to drain while the pod was plugged in", addr))
+			}
+		}
+		if now.RouteMTU == f.RouteMTU {
+			return nil
+		}
+		f = now
 	}
-	if f.RouteMTU == 0 {
-		return nil
+}
+
+// podAddrs returns the addresses a result names.
+func podAddrs(result types.Result) ([]netip.Addr, error) {
+	r, err := current.NewResultFromResult(result)
+	if err != nil {
+		return nil, fmt.Errorf("read the result of %s: %w", bridgePlugin, err)
 	}
-	return setRouteMTU(args.Netns, args.IfName, f.RouteMTU)
+	var addrs []netip.Addr
+	for _, ip := range r.IPs {
+		addr, ok := netip.AddrFromSlice(ip.Address.IP)
+		if !ok {
+			return nil, fmt.Errorf("read the result of %s: %v is no address", bridgePlugin, ip.Address)
+		}
+		addrs = append(addrs, addr.Unmap())
+	}
+	return addrs, nil
 }
 
 // undoAdd takes the pod off again, so that its address is not lost if the runtime sends no DEL. It returns cause, with its

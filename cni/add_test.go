@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/netip"
 	"os"
 	"slices"
 	"strings"
@@ -13,7 +12,6 @@ import (
 	"testing"
 
 	"github.com/containernetworking/cni/libcni"
-	"github.com/containernetworking/cni/pkg/invoke"
 	"github.com/containernetworking/cni/pkg/types"
 	current "github.com/containernetworking/cni/pkg/types/100"
 	"github.com/containernetworking/cni/pkg/version"
@@ -295,96 +293,6 @@ func TestConcurrentAdds(t *testing.T) {
 	}
 }
 
-// faultyExec runs the real plugins and lets something happen right after a command.
-type faultyExec struct {
-	invoke.DefaultExec
-	after func(command string) error
-}
-
-func (e *faultyExec) ExecPlugin(ctx context.Context, path string, stdin []byte, env []string) ([]byte, error) {
-	out, err := e.DefaultExec.ExecPlugin(ctx, path, stdin, env)
-	for _, v := range env {
-		if command, ok := strings.CutPrefix(v, "CNI_COMMAND="); ok && err == nil {
-			err = e.after(command)
-		}
-	}
-	return out, err
-}
-
-// What fails after the delegate's ADD leaves no address, no veth, and an error that says what happened.
-func TestAddUndone(t *testing.T) {
-	for name, tc := range map[string]struct {
-		fault func(n *node, p pod) error
-		code  uint
-		want  string
-	}{
-		"default route gone": {func(_ *node, p pod) error {
-			return p.try(func() error {
-				return netlink.RouteDel(&netlink.Route{Dst: ipNet(netip.MustParsePrefix("0.0.0.0/0"))})
-			})
-		}, 0, "no default route through eth0"},
-		"interface gone": {func(_ *node, p pod) error {
-			return p.try(func() error {
-				eth0, err := netlink.LinkByName("eth0")
-				if err != nil {
-					return err
-				}
-				return netlink.LinkDel(eth0)
-			})
-		}, 0, "look up eth0"},
-		"bridge gone": {func(n *node, _ pod) error { return n.try(deleteBridge) }, types.ErrTryAgainLater, "bridge cni0 does not exist"},
-		"bridge replaced": {func(n *node, _ pod) error {
-			return n.try(func() error { return errors.Join(deleteBridge(), makeBridge(file("10.244.1.0/24"))) })
-		}, types.ErrTryAgainLater, "bridge cni0 was replaced while the pod was plugged in"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			n, p := newNode(t, file("10.244.1.0/24")), newPod(t, "pod-1")
-			plugin := &Plugin{Stdout: &n.stderr, Stderr: &n.stderr, Exec: &faultyExec{
-				DefaultExec: invoke.DefaultExec{RawExec: &invoke.RawExec{Stderr: os.Stderr}},
-				after: func(command string) error {
-					if command != "ADD" {
-						return nil
-					}
-					return tc.fault(n, p)
-				},
-			}}
-			err := n.try(func() error { return plugin.Add(n.args(t, p)) })
-			if err == nil || !strings.Contains(err.Error(), tc.want) {
-				t.Errorf("got error %v, want one with %q", err, tc.want)
-			}
-			if tc.code != 0 {
-				wantCode(t, err, tc.code)
-			}
-			if got := n.inUse(t); len(got) != 0 {
-				t.Errorf("addresses in use: %v", got)
-			}
-			for link := range n.links(t) {
-				if link != "cni0" {
-					t.Errorf("link %s is left", link)
-				}
-			}
-			if n.stderr.Len() > 0 {
-				t.Errorf("a failed ADD wrote %q", n.stderr.String())
-			}
-		})
-	}
-}
-
-func TestUndoFailureIsTold(t *testing.T) {
-	n, p := newNode(t, file("10.244.1.0/24")), newPod(t, "pod-1")
-	plugin := &Plugin{Stdout: &n.stderr, Stderr: &n.stderr, Exec: &faultyExec{
-		DefaultExec: invoke.DefaultExec{RawExec: &invoke.RawExec{Stderr: os.Stderr}},
-		after: func(command string) error {
-			if command == "ADD" {
-				return n.try(deleteBridge)
-			}
-			return types.NewError(types.ErrIOFailure, "disk on fire", "")
-		},
-	}}
-	err := n.try(func() error { return plugin.Add(n.args(t, p)) })
-	wantCode(t, err, types.ErrTryAgainLater, "bridge cni0 does not exist", "undo: delegate DEL to bridge: disk on fire")
-}
-
 // connect opens a TCP connection from the pod to an address of the node.
 func (n *node) connect(t *testing.T, p pod, addr string) {
 	t.Helper()
@@ -401,4 +309,20 @@ func (n *node) connect(t *testing.T, p pod, addr string) {
 		}
 		return conn.Close()
 	})
+}
+
+// A second ADD for the same interface is the runtime's mistake. It fails, and the pod that is plugged in stays so.
+func TestAddTwice(t *testing.T) {
+	n, p := newNode(t, file("10.244.1.0/24")), newPod(t, "pod-1")
+	n.add(t, p)
+	before := p.view(t)
+	if _, err := n.tryAdd(t, p.conf()); err == nil {
+		t.Error("second ADD: got no error")
+	}
+	if diff := cmp.Diff(before, p.view(t)); diff != "" {
+		t.Errorf("pod changed (-before +after):\n%s", diff)
+	}
+	if err := n.check(t, p); err != nil {
+		t.Errorf("CHECK: %v", err)
+	}
 }

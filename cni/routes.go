@@ -8,8 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// setRouteMTU puts mtu on the default routes through ifName, of both families, in the namespace at netns. A pod without one
-// is an error: IPAM named it.
+// setRouteMTU puts mtu on the default routes through ifName, of both families, in the namespace at netns; 0 takes it off.
+// Routes that have it are not touched. A pod without a default route is an error: IPAM named it.
 func setRouteMTU(netns, ifName string, mtu int) error {
 	return inNetns(netns, func() error {
 		routes, err := defaultRoutes(ifName)
