@@ -157,7 +157,7 @@ func (c *Cluster) launch(comp component) error {
 		return err
 	}
 	defer unix.Close(pidfd)
-	_, err = c.procs.Start(proc.Command{
+	_, err = c.procs.Start(c.helper, proc.Command{
 		Name:  comp.name,
 		Argv:  comp.argv,
 		Log:   c.LogPath(comp.name),

@@ -46,7 +46,7 @@ func (c *Cluster) Down(ctx context.Context) error {
 }
 
 // endAll ends every recorded process and returns the names of those that ran. The machines go first: each takes along all
-// that runs in its PID namespace, recorded or not, and needs no time to stop gracefully.
+// that runs in its PID namespace, recorded or not.
 func (c *Cluster) endAll(ctx context.Context) ([]string, error) {
 	records, err := c.procs.List()
 	errs := []error{err}
@@ -56,12 +56,13 @@ func (c *Cluster) endAll(ctx context.Context) ([]string, error) {
 			ended = append(ended, r.Name)
 		}
 	}
-	for _, machines := range []bool{true, false} {
-		for _, r := range records {
-			if strings.HasPrefix(r.Name, machine.Spec{}.RecordName()) == machines {
-				errs = append(errs, r.End(ctx, unix.SIGKILL))
-			}
+	for _, r := range records {
+		if strings.HasPrefix(r.Name, machine.Spec{}.RecordName()) {
+			errs = append(errs, r.Signal(unix.SIGKILL))
 		}
+	}
+	for _, r := range records {
+		errs = append(errs, r.End(ctx, unix.SIGKILL))
 	}
 	return ended, errors.Join(errs...)
 }

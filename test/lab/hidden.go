@@ -5,6 +5,7 @@ import (
 	"os"
 
 	"github.com/hopsack-net/hopsack/test/lab/internal/machine"
+	"github.com/hopsack-net/hopsack/test/lab/internal/proc"
 	"github.com/hopsack-net/hopsack/test/lab/internal/sandbox"
 )
 
@@ -17,6 +18,8 @@ func RunHidden(args []string) (handled bool, err error) {
 	switch args[0] {
 	case machine.HoldCommand:
 		return true, machine.Hold()
+	case proc.SpawnCommand:
+		return true, proc.Spawn(args[1:])
 	case sandbox.Command:
 		return true, sandbox.Serve(context.Background(), os.Stdin, os.Stdout)
 	}
