@@ -1,12 +1,14 @@
-// Package monitor tells the agent when something it owns may have changed.
+// Package monitor says when a pass is worth its cost: when something outside hopsack has changed what hopsack keeps, or what
+// it decides on.
 //
-// It owns the subscriptions (rtnetlink, nfnetlink, inotify) and the filter in front of the loop: one pod start is some 29
-// kernel messages, and none of them concerns the agent. It refuses to say what changed: the pass that follows reads the
-// kernel afresh.
+// It owns a subscription to the kernel's rtnetlink and nftables events and an inotify watch on hopsack's files. It refuses to
+// say what to do: an event only says when, the pass reads the kernel itself. It refuses to wake anybody for a pod: one pod
+// start is about 30 messages, and none of them is about hopsack's devices, routes or tables.
 //
-// The agent's own writes come back as events. That ends by itself: the pass they cause finds nothing to change, writes
-// nothing, and so causes no event.
+// Passes do not feed themselves. The monitor is told what is wanted before a pass makes it, and an event that shows just
+// that is dropped, so hopsack's own writes to devices, addresses, FDB, ARP and routes wake nobody. Its writes to nftables and
+// to files do, once; the pass that follows finds nothing to do, writes nothing, and so causes no event.
 //
-// Invariant: whatever touches hopsack's devices, routes, entries, tables or files kicks; messages lost (ENOBUFS) or a
-// subscription that broke kick a full pass.
+// Invariant: no change is missed in silence. Lost events (ENOBUFS), a socket that had to be opened again and a change of a
+// device or address each ask for a full pass: routes that go with their device send no message.
 package monitor

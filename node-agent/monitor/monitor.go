@@ -2,155 +2,256 @@ package monitor
 
 import (
 	"context"
+	"encoding/binary"
+	"errors"
 	"fmt"
-	"net"
-	"net/netip"
-	"sync"
+	"strings"
+	"sync/atomic"
 	"time"
 
-	"github.com/fsnotify/fsnotify"
 	"github.com/go-logr/logr"
-	"github.com/vishvananda/netlink"
-	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
+
+	"github.com/hopsack-net/hopsack/node-agent/desired"
 )
-
-// Event says that a pass is due.
-type Event struct {
-	// Full asks for a pass that reads back everything: a device, the packet filter or a subscription changed.
-	Full bool
-}
-
-// Interest is what the filter lets through.
-type Interest struct {
-	// Devices are hopsack's own devices by name.
-	Devices map[string]struct{}
-	// Bridge is the one of them that pods are plugged into.
-	Bridge string
-	// Underlay is the underlay interface; "" lets every link and address event through, for the one that may come.
-	Underlay string
-	// PodNetworks are the ranges in which other programs' routes matter.
-	PodNetworks []netip.Prefix
-	// Protocol is the protocol number of hopsack's routes.
-	Protocol int
-	// Table is the name of hopsack's nftables table.
-	Table string
-}
-
-// tunnel says whether a device is one of hopsack's tunnels.
-func (i Interest) tunnel(name string) bool {
-	_, own := i.Devices[name]
-	return own && name != i.Bridge
-}
 
 // Options are what a Monitor needs.
 type Options struct {
+	// Log is where trouble with the subscription is said.
 	Log logr.Logger
-	// Files are watched by name.
-	Files []string
-	// Directories are watched as a whole.
-	Directories []string
+	// Paths are the files to watch. One that ends in a slash is a directory: any name in it counts, except those that begin
+	// with a dot.
+	Paths []string
 }
 
-// Monitor watches the kernel and files.
-type Monitor struct {
-	opts    Options
-	events  chan Event
-	watcher *fsnotify.Watcher
-
-	mu       sync.Mutex
-	interest Interest
-	links    map[int32]linkState
+// Interest is what a Monitor compares events with.
+type Interest struct {
+	// State is what the next pass will make. The Monitor keeps it; it must not change any more.
+	State desired.State
+	// Underlay is the name of the interface that carries packets between nodes, "" while there is none.
+	Underlay string
 }
 
-// resubscribeAfter is the pause before a broken subscription is made again.
-const resubscribeAfter = time.Second
+// Event says that something changed since the last Event was received.
+type Event struct {
+	// Full asks for a pass that trusts nothing.
+	Full bool
+	// Causes says what kinds of things changed.
+	Causes Cause
+}
 
-// New returns a Monitor that watches nothing yet; Run does. Before the first SetInterest everything passes the filter.
-func New(o Options) (*Monitor, error) {
-	watcher, err := fsnotify.NewWatcher()
-	if err != nil {
-		return nil, fmt.Errorf("start inotify: %w", err)
+// Cause is a set of kinds of changes.
+type Cause uint
+
+// Kinds of changes.
+const (
+	CauseLink Cause = 1 << iota
+	CauseAddress
+	CauseRoute
+	CauseNeigh
+	CauseSysctl
+	CauseFirewall
+	CauseFile
+	CauseLost
+)
+
+var causeNames = []string{"link", "address", "route", "neigh", "sysctl", "firewall", "file", "lost events"}
+
+// fullCauses are those after which the kernel may have changed without a word.
+const fullCauses = CauseLink | CauseAddress | CauseLost
+
+// String prints like "link,route".
+func (c Cause) String() string {
+	var names []string
+	for i, name := range causeNames {
+		if c&(1<<i) != 0 {
+			names = append(names, name)
+		}
 	}
-	return &Monitor{opts: o, events: make(chan Event, 1), watcher: watcher, links: map[int32]linkState{}}, nil
+	return strings.Join(names, ",")
 }
 
-// Events delivers at most one event for whatever happened since the last was received.
+// reopenAfter is the pause before a socket that failed is opened again.
+const reopenAfter = time.Second
+
+// Monitor watches one network namespace: that of the thread that calls Run.
+type Monitor struct {
+	opts     Options
+	events   chan Event
+	interest atomic.Pointer[Interest]
+	wakeFD   int
+	control  int // any socket of the namespace, for looking up devices
+
+	rtnl, nfnl *subscription
+	files      *fileWatch
+	filter     filter
+}
+
+// New subscribes in the caller's network namespace: what changes after it returns is not missed.
+func New(o Options) (*Monitor, error) {
+	m := &Monitor{opts: o, events: make(chan Event, 1)}
+	m.interest.Store(&Interest{})
+	var err error
+	if m.wakeFD, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err != nil {
+		return nil, fmt.Errorf("open eventfd: %w", err)
+	}
+	if m.control, err = unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0); err != nil {
+		return nil, errors.Join(fmt.Errorf("open control socket: %w", err), m.close())
+	}
+	m.rtnl, m.nfnl = newRTNetlink(), newNFNetlink()
+	if err := m.rtnl.open(); err != nil {
+		return nil, errors.Join(err, m.close())
+	}
+	if err := m.nfnl.open(); err != nil {
+		o.Log.Error(err, "Watching nftables") // tried again by Run; the slow resync covers it until then
+	}
+	if m.files, err = newFileWatch(o.Paths); err != nil {
+		return nil, errors.Join(err, m.close())
+	}
+	m.filter = newFilter(m.indexOf)
+	return m, nil
+}
+
+// Events delivers at most one Event at a time; those that come before it is received are merged into it.
 func (m *Monitor) Events() <-chan Event { return m.events }
 
-// SetInterest replaces the filter. It may be called at any time.
+// SetInterest says what is wanted from now on. Call it before the pass that makes it. It may be called from any goroutine.
 func (m *Monitor) SetInterest(i Interest) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.interest = i
-	if m.knowsLinks() {
+	m.interest.Store(&i)
+	m.wake()
+}
+
+// wake ends the wait in Run.
+func (m *Monitor) wake() {
+	_, _ = unix.Write(m.wakeFD, binary.NativeEndian.AppendUint64(nil, 1)) // EAGAIN: it is awake already
+}
+
+// Run watches until ctx ends, and then closes the subscription; it may be called once. It returns nil when ctx ended.
+func (m *Monitor) Run(ctx context.Context) error {
+	stop := context.AfterFunc(ctx, m.wake)
+	defer func() {
+		stop()
+		_ = m.close()
+	}()
+	for ctx.Err() == nil {
+		timeout := -1
+		if m.reopen() || m.files.rewatch() {
+			timeout = int(reopenAfter.Milliseconds())
+		}
+		ready, err := m.wait(timeout)
+		if err != nil {
+			return err
+		}
+		if current := m.interest.Load(); m.filter.interest != current {
+			m.filter.setInterest(current)
+		}
+		m.handle(ready)
+	}
+	return nil
+}
+
+// handle reads what is ready and tells what matters of it.
+func (m *Monitor) handle(ready map[int]bool) {
+	var causes Cause
+	if ready[m.wakeFD] {
+		var b [8]byte
+		_, _ = unix.Read(m.wakeFD, b[:])
+	}
+	for _, s := range []*subscription{m.rtnl, m.nfnl} {
+		if !s.isOpen() || !ready[s.fd] {
+			continue
+		}
+		lost, err := s.drain(func(typ uint16, body []byte) { causes |= m.filter.see(s.protocol, typ, body) })
+		if err != nil {
+			m.opts.Log.Error(err, "Watching the kernel", "reason", s.name)
+			s.close()
+		}
+		if lost || err != nil {
+			causes |= CauseLost
+			m.filter.forget()
+		}
+	}
+	if ready[m.files.fd] && m.files.drain() {
+		causes |= CauseFile
+	}
+	m.tell(causes)
+}
+
+// reopen opens sockets that failed, and says whether one is still closed.
+func (m *Monitor) reopen() (closed bool) {
+	for _, s := range []*subscription{m.rtnl, m.nfnl} {
+		if s.isOpen() {
+			continue
+		}
+		if err := s.open(); err != nil {
+			closed = true
+			continue
+		}
+		m.tell(CauseLost) // nobody listened meanwhile
+	}
+	return closed
+}
+
+// tell merges causes into the event that waits to be received.
+func (m *Monitor) tell(causes Cause) {
+	if causes == 0 {
 		return
 	}
-	links, err := netlink.LinkList()
+	e := Event{Full: causes&fullCauses != 0, Causes: causes}
+	select {
+	case waiting := <-m.events:
+		e.Full = e.Full || waiting.Full
+		e.Causes |= waiting.Causes
+	default:
+	}
+	m.events <- e // there is room: nobody else sends
+	m.opts.Log.V(1).Info("Saw a change", "reason", causes.String())
+}
+
+// wait blocks until one of the descriptors can be read, or timeout milliseconds have passed.
+func (m *Monitor) wait(timeout int) (map[int]bool, error) {
+	var fds []unix.PollFd
+	for _, fd := range []int{m.wakeFD, m.rtnl.fd, m.nfnl.fd, m.files.fd} {
+		if fd >= 0 {
+			fds = append(fds, unix.PollFd{Fd: int32(fd), Events: unix.POLLIN})
+		}
+	}
+	if _, err := unix.Poll(fds, timeout); err != nil && !errors.Is(err, unix.EINTR) {
+		return nil, fmt.Errorf("wait for events: %w", err)
+	}
+	ready := map[int]bool{}
+	for _, fd := range fds {
+		ready[int(fd.Fd)] = fd.Revents != 0
+	}
+	return ready, nil
+}
+
+// indexOf looks up a device, 0 when there is none.
+func (m *Monitor) indexOf(name string) int {
+	req, err := unix.NewIfreq(name)
 	if err != nil {
-		return // events will tell; until then the slow resync is the backstop
+		return 0
 	}
-	for _, l := range links {
-		if attrs := l.Attrs(); m.ours(attrs.Name) {
-			state := linkState{
-				name: attrs.Name, up: attrs.Flags&net.FlagUp != 0, mtu: uint32(attrs.MTU), master: uint32(attrs.MasterIndex),
-			}
-			copy(state.mac[:], attrs.HardwareAddr)
-			m.links[int32(attrs.Index)] = state
-		}
+	if err := unix.IoctlIfreq(m.control, unix.SIOCGIFINDEX, req); err != nil {
+		return 0
 	}
+	return int(req.Uint32())
 }
 
-// knowsLinks says whether the index of every device of interest is known. The caller holds the lock.
-func (m *Monitor) knowsLinks() bool {
-	names := map[string]bool{}
-	for _, l := range m.links {
-		names[l.name] = true
-	}
-	for name := range m.interest.Devices {
-		if !names[name] {
-			return false
+func (m *Monitor) close() error {
+	var errs []error
+	for _, s := range []*subscription{m.rtnl, m.nfnl} {
+		if s != nil {
+			s.close()
 		}
 	}
-	return names[m.interest.Underlay]
-}
-
-// kick delivers an event without blocking. One that waits already is made full when this one is.
-func (m *Monitor) kick(full bool) {
-	for {
-		select {
-		case m.events <- Event{Full: full}:
-			return
-		default:
-		}
-		select {
-		case waiting := <-m.events:
-			full = full || waiting.Full
-		default:
+	if m.files != nil {
+		errs = append(errs, unix.Close(m.files.fd))
+	}
+	for _, fd := range []int{m.control, m.wakeFD} {
+		if fd > 0 {
+			errs = append(errs, unix.Close(fd))
 		}
 	}
-}
-
-// Run watches until ctx ends. A subscription that breaks is made again, and a full pass asked for: what happened in between
-// is unknown.
-func (m *Monitor) Run(ctx context.Context) error {
-	group, ctx := errgroup.WithContext(ctx)
-	for name, subscribe := range map[string]func(context.Context) error{
-		"rtnetlink": m.watchRoutes, "nfnetlink": m.watchTables,
-	} {
-		group.Go(func() error {
-			for ctx.Err() == nil {
-				if err := subscribe(ctx); err != nil && ctx.Err() == nil {
-					m.opts.Log.Error(err, "Watching the kernel", "reason", name)
-					select {
-					case <-ctx.Done():
-					case <-time.After(resubscribeAfter):
-					}
-				}
-				m.kick(true)
-			}
-			return nil
-		})
-	}
-	group.Go(func() error { m.watchFiles(ctx); return nil })
-	return group.Wait()
+	return errors.Join(errs...)
 }
