@@ -1,0 +1,151 @@
+package dataplane
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/hopsack-net/hopsack/node-agent/desired"
+	"github.com/hopsack-net/hopsack/node-agent/nft"
+)
+
+// Options are what a Dataplane needs.
+type Options struct {
+	// StateDir is the directory for what must outlive the process; required.
+	StateDir string
+	// OwnedFiles are the files that are removed when a State does not have them, in the order in which they are written.
+	OwnedFiles []OwnedFile
+	// Kernel is the network configuration; nil means that of the caller's network namespace.
+	Kernel Kernel
+	// Filters are the packet filters, in the order in which they are applied; nil means nftables and iptables.
+	Filters []Filter
+	// ProcSys is where sysctls are; "" means /proc/sys.
+	ProcSys string
+	// LoadModule loads a kernel module; nil means modprobe.
+	LoadModule func(ctx context.Context, name string) error
+}
+
+// OwnedFile is a file hopsack may write.
+type OwnedFile struct {
+	Path string
+	// Mark is how the content begins where the path alone does not tell whose the file is: a file that begins otherwise is
+	// not removed. Empty means that the path is proof.
+	Mark string
+}
+
+// Filter is a part of the packet filter.
+type Filter interface {
+	// Sync makes the filter what want says, and removes it when want is nil. full has it read back what it otherwise trusts
+	// events to tell. It returns the number of changes. Doing it again changes nothing.
+	Sync(ctx context.Context, want *desired.Firewall, full bool) (changes int, problems []desired.Problem, err error)
+}
+
+// Kinds of changes, the keys of Changes.
+const (
+	KindLink     = "link"
+	KindAddress  = "address"
+	KindSysctl   = "sysctl"
+	KindFirewall = "firewall"
+	KindFDB      = "fdb"
+	KindNeigh    = "neigh"
+	KindRoute    = "route"
+	KindFile     = "file"
+)
+
+// Changes counts writes by kind, deletions included.
+type Changes map[string]int
+
+// Total is the number of writes.
+func (c Changes) Total() int {
+	total := 0
+	for _, n := range c {
+		total += n
+	}
+	return total
+}
+
+// String prints like "fdb=2 route=2", sorted.
+func (c Changes) String() string {
+	var parts []string
+	for _, kind := range slices.Sorted(maps.Keys(c)) {
+		parts = append(parts, fmt.Sprintf("%s=%d", kind, c[kind]))
+	}
+	return strings.Join(parts, " ")
+}
+
+// Report is what a Sync did.
+type Report struct {
+	// Changes counts what was written; empty when everything was in place.
+	Changes Changes
+	// Problems are what a person must see to and no retry mends, at most one per reason: ForeignRoute, ForeignDevice,
+	// HostNotConfigured.
+	Problems []desired.Problem
+}
+
+// Dataplane is a node's data path. It is not safe for concurrent use.
+type Dataplane struct {
+	opts    Options
+	kernel  Kernel
+	sysctls *sysctls
+	synced  bool
+}
+
+// New returns a Dataplane that has touched nothing. It opens netlink sockets in the caller's network namespace.
+func New(o Options) (*Dataplane, error) {
+	if o.StateDir == "" {
+		return nil, errors.New("dataplane option StateDir is empty")
+	}
+	if o.ProcSys == "" {
+		o.ProcSys = "/proc/sys"
+	}
+	if o.LoadModule == nil {
+		o.LoadModule = modprobe
+	}
+	if o.Filters == nil {
+		table, err := nft.NewTable()
+		if err != nil {
+			return nil, err
+		}
+		forward, err := nft.NewForward()
+		if err != nil {
+			return nil, err
+		}
+		o.Filters = []Filter{table, forward}
+	}
+	d := &Dataplane{opts: o, kernel: o.Kernel, sysctls: newSysctls(o)}
+	if d.kernel == nil {
+		kernel, err := NewNetlink()
+		if err != nil {
+			return nil, err
+		}
+		d.kernel = kernel
+	}
+	return d, nil
+}
+
+// Sync makes the node what want says; the zero State removes everything that is hopsack's. Every call reads the kernel
+// afresh. full also reads back what takes a process to read (iptables-legacy) and tries again what was found impossible (a
+// missing kernel module); the first call is always full. The error joins what failed, and everything that does not depend on
+// a failure was still tried; the Report counts what was done either way. A call that ends early because ctx is done says so.
+func (d *Dataplane) Sync(ctx context.Context, want desired.State, full bool) (Report, error) {
+	p := &pass{
+		Dataplane: d, ctx: ctx, want: want, full: full || !d.synced,
+		changes: Changes{}, failed: map[string]*errorList{}, unusable: map[string]bool{}, problems: map[string][]string{},
+	}
+	for _, step := range []func(){
+		p.removeFiles,
+		p.readLinks, p.makeLinks, p.makeAddrs, p.setSysctls, p.setFilters, p.setFDB, p.setNeighs, p.setRoutes, p.writeFiles,
+		p.dropRoutes, p.dropNeighs, p.dropFDB, p.dropFilters, p.restoreSysctls, p.dropAddrs, p.dropLinks,
+	} {
+		if p.ctx.Err() != nil || p.blind {
+			break
+		}
+		step()
+	}
+	err := p.err()
+	d.synced = err == nil
+	return Report{Changes: p.changes, Problems: p.report()}, err
+}

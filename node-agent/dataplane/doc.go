@@ -1,0 +1,16 @@
+// Package dataplane makes a node what a desired.State says: devices, addresses, sysctls, packet filter, FDB, ARP and routes
+// in the kernel, and the files other programs read.
+//
+// It owns every write: no other package of the agent speaks netlink to change something. It knows its own by marks (ifalias
+// and names of devices, the label of the bridge's addresses, the route protocol, the nftables table, the comment of iptables
+// rules, names of files), so it needs no memory of what it did: a new process, or one that was killed half way, finds its
+// work in the kernel. Only the old values of sysctls cannot be found there; they are kept in StateDir.
+//
+// It refuses to touch what is not hopsack's: a foreign device or route in the way is a Problem in the Report. It refuses to
+// act on a dump that the kernel interrupted, and holds back what would break without something that failed: a route waits
+// for its ARP entry, that for its FDB entry, both for their device, all routes for the packet filter (a flow that starts
+// before its exemption is masqueraded for life), and the hand-off for devices, addresses and filter.
+//
+// Invariants: a Sync that finds everything in place makes no write, and so causes no event; a route is replaced, never
+// deleted and added again; entries are made from the device up and removed from the hand-off down.
+package dataplane

@@ -1,0 +1,139 @@
+package dataplane
+
+import (
+	"net/netip"
+
+	"github.com/vishvananda/netlink"
+
+	"github.com/hopsack-net/hopsack/internal/network"
+	"github.com/hopsack-net/hopsack/node-agent/desired"
+)
+
+// Marks by which hopsack knows its own. docs/ownership.md lists them.
+const (
+	// RouteProtocol is the protocol number of hopsack's routes.
+	RouteProtocol = 104
+	// Alias is the ifalias of hopsack's devices.
+	Alias = "hopsack"
+)
+
+// Kernel is what the dataplane needs of the kernel's network configuration. Reads return everything the kernel has, not
+// only what is hopsack's, and fail rather than return part of it. Setting what is there and deleting what is absent succeed,
+// unless said otherwise.
+type Kernel interface {
+	// Links reads all devices.
+	Links() ([]Link, error)
+	// Addrs reads the addresses of all devices.
+	Addrs() ([]Addr, error)
+	// FDB reads the forwarding entries of one vxlan device.
+	FDB(index int) ([]Neigh, error)
+	// Neighs reads the ARP and NDP entries of one device.
+	Neighs(index int) ([]Neigh, error)
+	// Routes reads table main: the routes of hopsack's protocol, and every other one whose prefix is in contested.
+	Routes(contested func(netip.Prefix) bool) ([]Route, error)
+
+	// CreateLink makes a device that is down. Errors: EEXIST when the name, or the VNI and port, are taken.
+	CreateLink(name string, l desired.Link) error
+	// ChangeLink sets one attribute to what want has.
+	ChangeLink(index int, what LinkAttr, want desired.Link) error
+	// DeleteLink deletes a device and all that is on it.
+	DeleteLink(index int) error
+
+	// AddAddr adds an address.
+	AddAddr(Addr) error
+	// DeleteAddr deletes an address.
+	DeleteAddr(Addr) error
+
+	// SetNeigh adds a permanent FDB or ARP entry, or replaces the one with the same key.
+	SetNeigh(Neigh) error
+	// DeleteNeigh deletes an FDB or ARP entry.
+	DeleteNeigh(Neigh) error
+
+	// SetRoute adds a route of hopsack's protocol. With replace it takes the place of the first route of the same prefix and
+	// metric, whoever's that is; without, such a route makes it fail with EEXIST.
+	SetRoute(r Route, replace bool) error
+	// DeleteRoute deletes a route of hopsack's protocol.
+	DeleteRoute(Route) error
+
+	// SetRPFilter sets a device's rp_filter for IPv4.
+	SetRPFilter(index int, value int) error
+}
+
+// Link is a device as the kernel has it.
+type Link struct {
+	Index int
+	Name  string
+	Alias string
+	Kind  desired.LinkKind
+	MAC   network.MAC
+	// MTU in bytes.
+	MTU int
+	Up  bool
+	// What follows is set for vxlan only.
+	VNI      uint32
+	Port     uint16
+	Local    netip.Addr
+	Learning bool
+	// Lower is the index of the device that packets are bound to, 0 for none.
+	Lower int
+}
+
+// LinkAttr is an attribute of a device that can change while the device carries traffic.
+type LinkAttr string
+
+// Attributes.
+const (
+	AttrAlias    LinkAttr = "alias"
+	AttrMAC      LinkAttr = "mac"
+	AttrMTU      LinkAttr = "mtu"
+	AttrLocal    LinkAttr = "local"
+	AttrLearning LinkAttr = "nolearning"
+	AttrUp       LinkAttr = "up"
+)
+
+// Addr is an address on a device.
+type Addr struct {
+	Index  int
+	Prefix netip.Prefix
+	Scope  desired.Scope
+	// Label is the kernel's label of an IPv4 address: the device's name unless somebody chose another.
+	Label string
+}
+
+// Neigh is an entry of the FDB or of the ARP or NDP table.
+type Neigh struct {
+	Index int
+	// FDB says which table: with it IP is the underlay address of the VTEP MAC, without it MAC is the VTEP that has IP.
+	FDB bool
+	MAC network.MAC
+	IP  netip.Addr
+	// Odd is set by reads: the entry is not permanent, or has a port, VNI or device of its own.
+	Odd bool
+}
+
+// Route is a route of table main.
+type Route struct {
+	Prefix netip.Prefix
+	// Metric 0 is the default one of the prefix's family.
+	Metric      uint32
+	TOS         uint8
+	Protocol    uint8
+	Unreachable bool
+	// Index is that of the output device.
+	Index   int
+	Gateway netip.Addr
+	OnLink  bool
+	Source  netip.Addr
+	// MTU in bytes, 0 for the device's.
+	MTU uint32
+	// Odd is set by reads: the route has something that hopsack never asks for (several next hops, other metrics, …).
+	Odd bool
+}
+
+// IsOwnLink says whether a device is hopsack's: it carries the mark, or it is a vxlan device with the name that follows from
+// its VNI and port (one that hopsack did not live to mark).
+func IsOwnLink(l netlink.Link) bool { return linkFrom(l).own() }
+
+func (l Link) own() bool {
+	return l.Alias == Alias || l.Kind == desired.KindVXLAN && l.Name == desired.TunnelName(l.VNI, l.Port)
+}

@@ -1,0 +1,239 @@
+package dataplane
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
+
+	"github.com/hopsack-net/hopsack/node-agent/dataplane/attr"
+	"github.com/hopsack-net/hopsack/node-agent/desired"
+)
+
+// dumpTries is how often a dump that the kernel interrupted is begun again before the pass gives up.
+const dumpTries = 5
+
+// retried runs read until it was not interrupted. What an interrupted dump returned is thrown away: acting on it would
+// delete what it happened not to show.
+func retried[T any](what string, read func() (T, error)) (T, error) {
+	var out T
+	var err error
+	for range dumpTries {
+		if out, err = read(); err == nil {
+			return out, nil
+		}
+		if !errors.Is(err, netlink.ErrDumpInterrupted) {
+			break
+		}
+	}
+	var none T
+	return none, fmt.Errorf("read %s: %w", what, err)
+}
+
+// Links reads all devices.
+func (k *Netlink) Links() ([]Link, error) {
+	found, err := k.handle.LinkList()
+	if err != nil {
+		return nil, err
+	}
+	out := make([]Link, 0, len(found))
+	for _, l := range found {
+		out = append(out, linkFrom(l))
+	}
+	return out, nil
+}
+
+func linkFrom(l netlink.Link) Link {
+	a := l.Attrs()
+	out := Link{
+		Index: a.Index, Name: a.Name, Alias: a.Alias, Kind: desired.LinkKind(l.Type()), MAC: macFrom(a.HardwareAddr),
+		MTU: a.MTU, Up: a.Flags&net.FlagUp != 0,
+	}
+	if v, ok := l.(*netlink.Vxlan); ok {
+		out.VNI, out.Port, out.Learning, out.Lower = uint32(v.VxlanId), uint16(v.Port), v.Learning, v.VtepDevIndex
+		out.Local = addrFrom(v.SrcAddr)
+	}
+	return out
+}
+
+// Addrs reads all addresses.
+func (k *Netlink) Addrs() ([]Addr, error) {
+	found, err := k.handle.AddrList(nil, netlink.FAMILY_ALL)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]Addr, 0, len(found))
+	for _, a := range found {
+		ones, _ := a.Mask.Size()
+		out = append(out, Addr{
+			Index: a.LinkIndex, Prefix: netip.PrefixFrom(addrFrom(a.IP), ones), Scope: scopeFrom(a.Scope), Label: a.Label,
+		})
+	}
+	return out, nil
+}
+
+// scopeFrom names the scopes hopsack uses; the others only have to differ from them.
+func scopeFrom(scope int) desired.Scope {
+	for name, number := range scopes {
+		if number == scope {
+			return name
+		}
+	}
+	return desired.Scope(fmt.Sprint(scope))
+}
+
+// FDB reads a vxlan device's forwarding entries.
+func (k *Netlink) FDB(index int) ([]Neigh, error) {
+	req := k.request(unix.RTM_GETNEIGH, unix.NLM_F_DUMP)
+	req.AddData(&netlink.Ndmsg{Family: unix.AF_BRIDGE, Index: uint32(index)})
+	return readNeighs(req, index, unix.AF_BRIDGE)
+}
+
+// Neighs reads a device's ARP and NDP entries, those the kernel made for multicast and broadcast left out.
+func (k *Netlink) Neighs(index int) ([]Neigh, error) {
+	req := k.request(unix.RTM_GETNEIGH, unix.NLM_F_DUMP)
+	req.AddData(&netlink.Ndmsg{Family: unix.AF_UNSPEC})
+	req.AddData(nl.NewRtAttr(netlink.NDA_IFINDEX, nl.Uint32Attr(uint32(index))))
+	return readNeighs(req, index, unix.AF_UNSPEC)
+}
+
+// struct ndmsg (linux/neighbour.h).
+const (
+	ndmsgLen   = 12
+	ndmIndex   = 4
+	ndmState   = 8
+	ndmFamily  = 0
+	oddFDBAttr = 1<<netlink.NDA_PORT | 1<<netlink.NDA_VNI | 1<<netlink.NDA_IFINDEX
+)
+
+func readNeighs(req *nl.NetlinkRequest, index int, family byte) ([]Neigh, error) {
+	var out []Neigh
+	err := req.ExecuteIter(unix.NETLINK_ROUTE, unix.RTM_NEWNEIGH, func(m []byte) bool {
+		if len(m) < ndmsgLen || attr.Uint32(m[ndmIndex:]) != uint32(index) || (m[ndmFamily] == unix.AF_BRIDGE) != (family == unix.AF_BRIDGE) {
+			return true
+		}
+		if n, ok := neighFrom(m); ok {
+			out = append(out, n)
+		}
+		return true
+	})
+	return out, err
+}
+
+func neighFrom(m []byte) (Neigh, bool) {
+	state := binary.NativeEndian.Uint16(m[ndmState:])
+	if state == netlink.NUD_NOARP {
+		return Neigh{}, false
+	}
+	out := Neigh{Index: int(attr.Uint32(m[ndmIndex:])), FDB: m[ndmFamily] == unix.AF_BRIDGE, Odd: state != netlink.NUD_PERMANENT}
+	for typ, value := range attr.All(m[ndmsgLen:]) {
+		switch typ {
+		case netlink.NDA_DST:
+			out.IP = addrFrom(value)
+		case netlink.NDA_LLADDR:
+			out.MAC = macFrom(value)
+		default:
+			out.Odd = out.Odd || out.FDB && typ < 32 && 1<<typ&oddFDBAttr != 0
+		}
+	}
+	return out, true
+}
+
+// Routes reads table main.
+func (k *Netlink) Routes(contested func(netip.Prefix) bool) ([]Route, error) {
+	var out []Route
+	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
+		req := k.request(unix.RTM_GETROUTE, unix.NLM_F_DUMP)
+		req.AddData(&nl.RtMsg{RtMsg: unix.RtMsg{Family: family, Table: unix.RT_TABLE_MAIN}})
+		err := req.ExecuteIter(unix.NETLINK_ROUTE, unix.RTM_NEWROUTE, func(m []byte) bool {
+			r, ok := routeFrom(m)
+			if ok && (r.Protocol == RouteProtocol || contested(r.Prefix)) {
+				out = append(out, r)
+			}
+			return true
+		})
+		if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EAFNOSUPPORT) || errors.Is(err, unix.EOPNOTSUPP) {
+			continue // no such table: a kernel without IPv6, or one whose main table has never been used
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// defaultIPv6Metric is what the kernel makes of metric 0 (IP6_RT_PRIO_USER).
+const defaultIPv6Metric = 1024
+
+// routeFrom reads a message; it is not ok for one of another table.
+func routeFrom(m []byte) (Route, bool) {
+	if len(m) < unix.SizeofRtMsg {
+		return Route{}, false
+	}
+	msg := nl.DeserializeRtMsg(m)
+	out := Route{
+		TOS: msg.Tos, Protocol: msg.Protocol, Unreachable: msg.Type == unix.RTN_UNREACHABLE,
+		OnLink: msg.Flags&unix.RTNH_F_ONLINK != 0,
+		Odd:    msg.Type != unix.RTN_UNREACHABLE && msg.Type != unix.RTN_UNICAST || msg.Src_len != 0 || msg.Flags&unix.RTM_F_CLONED != 0,
+	}
+	table := uint32(msg.Table)
+	dst := netip.IPv4Unspecified()
+	if msg.Family == unix.AF_INET6 {
+		dst = netip.IPv6Unspecified()
+	}
+	for typ, value := range attr.All(m[unix.SizeofRtMsg:]) {
+		switch typ {
+		case unix.RTA_TABLE:
+			table = attr.Uint32(value)
+		case unix.RTA_DST:
+			dst = addrFrom(value)
+		default:
+			out.read(typ, value)
+		}
+	}
+	out.Prefix = netip.PrefixFrom(dst, int(msg.Dst_len))
+	if dst.Is6() && out.Metric == defaultIPv6Metric {
+		out.Metric = 0
+	}
+	if out.Unreachable {
+		out.Index = 0 // the kernel hangs IPv6's on lo
+	}
+	return out, table == unix.RT_TABLE_MAIN && out.Prefix.IsValid()
+}
+
+// rtaNexthopID is RTA_NH_ID (linux/rtnetlink.h), which x/sys does not have.
+const rtaNexthopID = 30
+
+// read takes up one attribute. One that hopsack never sets makes the route odd.
+func (r *Route) read(typ uint16, value []byte) {
+	switch typ {
+	case unix.RTA_GATEWAY:
+		r.Gateway = addrFrom(value)
+	case unix.RTA_OIF:
+		r.Index = int(attr.Uint32(value))
+	case unix.RTA_PREFSRC:
+		r.Source = addrFrom(value)
+	case unix.RTA_PRIORITY:
+		r.Metric = attr.Uint32(value)
+	case unix.RTA_METRICS:
+		for metric, v := range attr.All(value) {
+			if metric == unix.RTAX_MTU {
+				r.MTU = attr.Uint32(v)
+			} else {
+				r.Odd = true
+			}
+		}
+	case unix.RTA_MULTIPATH, unix.RTA_ENCAP, unix.RTA_VIA, unix.RTA_FLOW, rtaNexthopID:
+		r.Odd = true
+	}
+}
+
+func addrFrom(b []byte) netip.Addr {
+	a, _ := netip.AddrFromSlice(b)
+	return a.Unmap()
+}

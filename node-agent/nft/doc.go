@@ -1,0 +1,2 @@
+// Package nft keeps the packet filter.
+package nft
