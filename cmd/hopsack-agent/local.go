@@ -1,0 +1,53 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	nodeagent "github.com/hopsack-net/hopsack/node-agent"
+)
+
+// newStatusCommand prints what the node has, without the API server.
+func newStatusCommand(o *options) *cobra.Command {
+	return &cobra.Command{
+		Use:     "status",
+		Short:   "Print what this node was told and what its kernel has, without the API server",
+		Example: "  hopsack-agent status",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return nodeagent.PrintStatus(o.local(), cmd.OutOrStdout())
+		},
+	}
+}
+
+// newCleanupCommand removes everything from the node.
+func newCleanupCommand(o *options) *cobra.Command {
+	var confirmed bool
+	cmd := &cobra.Command{
+		Use:   "cleanup",
+		Short: "Remove everything hopsack made on this node, without the API server",
+		Long: `Remove the devices, routes, NAT rules, sysctls and files that hopsack made on this node. Pods on the node lose their
+network. Stop the agent first: one that runs makes everything again.`,
+		Example: "  hopsack-agent cleanup --yes",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if !confirmed {
+				return fmt.Errorf("cleanup takes the network from every pod on this node: say --yes if that is meant")
+			}
+			changes, err := nodeagent.Cleanup(cmd.Context(), o.local())
+			if err != nil {
+				return err
+			}
+			fmt.Fprintln(cmd.OutOrStdout(), "removed:", changes)
+			return nil
+		},
+	}
+	cmd.Flags().BoolVar(&confirmed, "yes", false, "do it")
+	return cmd
+}
+
+// local are the options of what works without the API server.
+func (o *options) local() nodeagent.Options {
+	return nodeagent.Options{StateDir: o.stateDir, Paths: o.paths(), Log: o.log()}
+}

@@ -1,0 +1,299 @@
+package nodeagent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/go-logr/logr"
+	"golang.org/x/sync/errgroup"
+	"k8s.io/client-go/rest"
+
+	"github.com/hopsack-net/hopsack/node-agent/cniconf"
+	"github.com/hopsack-net/hopsack/node-agent/dataplane"
+	"github.com/hopsack-net/hopsack/node-agent/desired"
+	"github.com/hopsack-net/hopsack/node-agent/monitor"
+	"github.com/hopsack-net/hopsack/node-agent/store"
+)
+
+const (
+	// resyncEvery is the time between full passes that nothing asked for, jittered by a tenth: the backstop for what sends
+	// no event (iptables-legacy).
+	resyncEvery = 60 * time.Second
+	// retryAfter is when a pass that failed is tried again without an event, doubled up to retryMax.
+	retryAfter = 200 * time.Millisecond
+	retryMax   = 10 * time.Second
+	// touchEvery is how often the state on disk is written again though nothing changed, so that its time says how fresh
+	// it is.
+	touchEvery = time.Hour
+)
+
+// Options are what an Agent needs.
+type Options struct {
+	// NodeName is the name of the Node; required.
+	NodeName string
+	// Config is how to reach the API server; required.
+	Config *rest.Config
+	// StateDir keeps what must survive a reboot; required.
+	StateDir string
+	// Paths are the files other programs read; required.
+	Paths desired.Paths
+	// MetricsAddress and HealthAddress are host:port to listen on; "" or "0" switches one off.
+	MetricsAddress string
+	HealthAddress  string
+	// Log is where the agent says what it does.
+	Log logr.Logger
+}
+
+// validate names the option that is missing.
+func (o Options) validate() error {
+	for name, value := range map[string]string{
+		"NodeName": o.NodeName, "StateDir": o.StateDir,
+		"Paths.Handoff": o.Paths.Handoff, "Paths.Conflist": o.Paths.Conflist, "Paths.SubnetEnv": o.Paths.SubnetEnv,
+	} {
+		if value == "" {
+			return fmt.Errorf("agent option %s is empty", name)
+		}
+	}
+	if o.Config == nil {
+		return errors.New("agent option Config is missing")
+	}
+	return nil
+}
+
+// Agent runs the loop of one node.
+type Agent struct {
+	opts      Options
+	log       logr.Logger
+	bootID    string
+	view      *view
+	watch     watcher
+	reporter  *reporter
+	dataplane *dataplane.Dataplane
+	monitor   *monitor.Monitor
+	metrics   *metrics
+	health    health
+	wake      trigger
+
+	// lastFacts are the last complete ones: they stay in force while the underlay is missing.
+	lastFacts desired.Facts
+	// failing says that the last pass failed, so that recovery is logged once.
+	failing bool
+}
+
+// New returns an agent that has touched neither the kernel nor the API.
+func New(opts Options) (*Agent, error) {
+	if err := opts.validate(); err != nil {
+		return nil, err
+	}
+	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return nil, fmt.Errorf("read boot id: %w", err)
+	}
+	apiClient, objects, err := newClient(opts.Config, opts.NodeName)
+	if err != nil {
+		return nil, err
+	}
+	dp, err := dataplane.New(dataplaneOptions(opts))
+	if err != nil {
+		return nil, err
+	}
+	a := &Agent{
+		opts: opts, log: opts.Log, bootID: strings.TrimSpace(string(boot)),
+		view: newView(), reporter: newReporter(apiClient, opts.Log), dataplane: dp, metrics: newMetrics(), wake: newTrigger(),
+	}
+	a.monitor, err = monitor.New(monitor.Options{Log: opts.Log, Paths: []string{
+		opts.Paths.Handoff, opts.Paths.SubnetEnv, filepath.Dir(opts.Paths.Conflist) + "/", // another network's file there matters, too
+	}})
+	if err != nil {
+		return nil, err
+	}
+	a.watch = watcher{
+		cache: objects, view: a.view, nodeName: opts.NodeName, changed: a.wake.kick, nodeReplaced: a.reporter.forget, log: opts.Log,
+	}
+	return a, nil
+}
+
+// Run works until ctx ends. It leaves the kernel as it is: pods go on talking without the agent.
+func (a *Agent) Run(ctx context.Context) error {
+	if err := a.restore(); err != nil {
+		a.log.Error(err, "Reading the state on disk")
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return a.watch.cache.Start(ctx) })
+	group.Go(func() error { return a.watch.run(ctx) })
+	group.Go(func() error { return a.monitor.Run(ctx) })
+	group.Go(func() error { a.reporter.run(ctx); return nil })
+	group.Go(func() error { return a.serve(ctx) })
+	group.Go(func() error { a.loop(ctx); return nil })
+	return group.Wait()
+}
+
+// restore takes up what an earlier process saved, if it is young enough: a node that boots while the API server is gone
+// comes up with the network it had.
+func (a *Agent) restore() error {
+	content, found, err := store.Load(a.opts.StateDir)
+	if err != nil || !found {
+		return err
+	}
+	retention := time.Duration(content.Node.Spec.RetentionSeconds) * time.Second
+	if age := time.Since(content.SavedAt); age > retention || content.Node.Name != a.opts.NodeName {
+		a.log.Info("Ignored the state on disk", "age", age.String(), "node", content.Node.Name)
+		return nil
+	}
+	a.view.restore(content)
+	a.log.Info("Restored the state on disk", "leases", len(content.Leases), "savedAt", content.SavedAt)
+	a.wake.kick()
+	return nil
+}
+
+// loop runs a pass whenever something may have changed.
+func (a *Agent) loop(ctx context.Context) {
+	resync := time.NewTimer(jitter(resyncEvery))
+	touched := time.Now()
+	retry, pause := time.NewTimer(time.Hour), retryAfter
+	defer resync.Stop()
+	defer retry.Stop()
+	for {
+		full := false
+		select {
+		case <-ctx.Done():
+			return
+		case <-a.wake:
+		case e := <-a.monitor.Events():
+			full = e.Full
+		case <-retry.C:
+			full = true
+		case <-resync.C:
+			full = true
+			resync.Reset(jitter(resyncEvery))
+			if time.Since(touched) > touchEvery {
+				a.view.touch()
+				touched = time.Now()
+			}
+		}
+		if err := a.pass(ctx, full); err != nil {
+			retry.Reset(pause)
+			pause = min(2*pause, retryMax)
+			continue
+		}
+		retry.Stop()
+		pause = retryAfter
+	}
+}
+
+// jitter spreads d by a tenth either way.
+func jitter(d time.Duration) time.Duration {
+	return d - d/10 + rand.N(d/5)
+}
+
+// pass brings the node to the desired state once, and reports.
+func (a *Agent) pass(ctx context.Context, full bool) error {
+	started := time.Now()
+	a.health.busySince.Store(started.UnixNano())
+	defer a.health.busySince.Store(0)
+	o := outcome{view: a.view.take(started), bootID: a.bootID}
+	if o.view.Node == nil {
+		return nil // nothing is known yet
+	}
+	if err := a.save(started); err != nil {
+		a.log.Error(err, "Saving the objects") // the data path matters more
+	}
+	a.readFacts(&o)
+	a.apply(ctx, &o, full)
+	var err error
+	if o.foreignCNI, o.shadowed, err = cniconf.Foreign(a.opts.Paths.Conflist); err != nil {
+		o.err = errors.Join(o.err, err)
+	}
+	o.shadowed = o.shadowed && o.view.Parsed.CNI.Conflist // where the user writes the file, its name is the user's matter
+	a.logOutcome(o)
+	a.metrics.pass(o, time.Since(started))
+	a.health.ready.Store(o.applied && o.err == nil && !o.cleanedUp)
+	a.reporter.report(o.view.Node.Name, nodeStatus(o, a.reporter.conditions()))
+	return o.err
+}
+
+// save writes the objects before the kernel is touched: what is in the kernel is then always on disk, too.
+func (a *Agent) save(now time.Time) error {
+	content, due := a.view.toSave(now)
+	if !due {
+		return nil
+	}
+	if err := store.Save(a.opts.StateDir, content); err != nil {
+		a.view.touch()
+		return err
+	}
+	return nil
+}
+
+// readFacts fills in the local facts. Without an underlay the last ones stay in force, and the report says so.
+func (a *Agent) readFacts(o *outcome) {
+	node := o.view.Parsed
+	if node.Teardown || node.Transmit == nil {
+		return
+	}
+	facts, err := readFacts(node.Transmit.Interface, node.InternalIPs, dataplane.IsOwnLink)
+	if err == nil {
+		a.lastFacts = facts
+		o.facts = facts
+		return
+	}
+	o.facts = a.lastFacts
+	if errors.As(err, &noInterfaceError{}) {
+		o.factsErr = err
+	} else {
+		o.err = err
+	}
+}
+
+// apply computes the desired state and brings the kernel to it. Whatever is missing for that leaves the kernel alone.
+func (a *Agent) apply(ctx context.Context, o *outcome, full bool) {
+	if o.err != nil {
+		return
+	}
+	var want desired.State
+	if !o.view.Parsed.Teardown {
+		state, problems := desired.Compute(desired.Input{
+			Node: o.view.Parsed, Peers: o.view.Peers, Facts: o.facts, Paths: a.opts.Paths, NoNewPods: o.view.NoSubnet,
+		})
+		o.problems = problems
+		if len(state.Links) == 0 {
+			return
+		}
+		want = state
+	}
+	a.monitor.SetInterest(monitor.Interest{State: want, Underlay: o.facts.Underlay.Name})
+	report, err := a.dataplane.Sync(ctx, want, full)
+	o.changes, o.err, o.applied = report.Changes, err, true
+	o.problems = append(o.problems, report.Problems...)
+	if o.view.Parsed.Teardown && err == nil {
+		o.cleanedUp = true
+		o.err = store.Remove(a.opts.StateDir)
+	}
+}
+
+// dataplaneOptions name the files the data path may remove; subnet.env may be flannel's.
+func dataplaneOptions(opts Options) dataplane.Options {
+	return dataplane.Options{StateDir: opts.StateDir, OwnedFiles: []dataplane.OwnedFile{
+		{Path: opts.Paths.SubnetEnv, Mark: desired.SubnetEnvMark}, {Path: opts.Paths.Conflist}, {Path: opts.Paths.Handoff},
+	}}
+}
+
+// logOutcome logs what changed, the first failure of a series, and one line on recovery.
+func (a *Agent) logOutcome(o outcome) {
+	if total := o.changes.Total(); total > 0 {
+		a.log.Info("Programmed the node", "changes", o.changes.String(), "peers", len(o.view.Peers))
+	}
+	if o.err != nil && !a.failing {
+		a.log.Error(o.err, "Programming the node")
+	}
+	if o.err == nil && a.failing {
+		a.log.Info("Programming works again")
+	}
+	a.failing = o.err != nil
+}

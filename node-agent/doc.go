@@ -1,0 +1,10 @@
+// Package nodeagent is the agent on every node: one level-triggered loop that turns the node's own NodeNetwork and the
+// leases of its peers into kernel state, and reports what came of it.
+//
+// It owns the loop, the view of the objects (what the API last said, and what to believe when it contradicts itself), the
+// choice of the underlay interface and the node's status. It refuses to decide about the data path (that is desired), to
+// write to the kernel (that is dataplane), and to watch anything but leases and its own NodeNetwork.
+//
+// Invariant: events only say when. Start-up, a peer joining, drift and clean-up are the same pass, and a pass that finds
+// nothing to change writes nothing.
+package nodeagent

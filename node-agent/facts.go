@@ -1,0 +1,125 @@
+package nodeagent
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/hopsack-net/hopsack/internal/network"
+	"github.com/hopsack-net/hopsack/node-agent/dataplane"
+	"github.com/hopsack-net/hopsack/node-agent/desired"
+)
+
+// readFacts reads from the kernel what desired.Compute must know. own says which devices are hopsack's: they can never be
+// the underlay.
+func readFacts(rules network.InterfaceSelection, internalIPs []netip.Addr, own func(netlink.Link) bool) (desired.Facts, error) {
+	links, err := netlink.LinkList() // an interrupted dump is an error here: part of the facts is worse than none
+	if err != nil {
+		return desired.Facts{}, fmt.Errorf("list links: %w", err)
+	}
+	routes, err := netlink.RouteListFiltered(netlink.FAMILY_ALL, &netlink.Route{Table: unix.RT_TABLE_MAIN}, netlink.RT_FILTER_TABLE)
+	if err != nil {
+		return desired.Facts{}, fmt.Errorf("list routes: %w", err)
+	}
+	host, err := readInterfaces(links, routes, rules.CanReach, own)
+	if err != nil {
+		return desired.Facts{}, err
+	}
+	underlay, err := selectUnderlay(rules, internalIPs, host)
+	if err != nil {
+		return desired.Facts{}, noInterfaceError{err}
+	}
+	facts := desired.Facts{Underlay: underlay}
+	for _, l := range links {
+		if l.Attrs().Name == underlay.Name {
+			facts.OnLink, facts.Detours = splitRoutes(routes, l.Attrs().Index)
+		}
+	}
+	return facts, nil
+}
+
+// noInterfaceError says that no interface can be the underlay: a condition, and no reason to touch the kernel.
+type noInterfaceError struct{ error }
+
+// readInterfaces collects the interfaces that could be the underlay, in the kernel's order.
+func readInterfaces(links []netlink.Link, routes []netlink.Route, canReach netip.Addr, own func(netlink.Link) bool) (hostInterfaces, error) {
+	addrs, err := netlink.AddrList(nil, netlink.FAMILY_ALL)
+	if err != nil {
+		return hostInterfaces{}, fmt.Errorf("list addresses: %w", err)
+	}
+	byLink := map[int][]netip.Addr{}
+	for _, a := range addrs {
+		ip, ok := netip.AddrFromSlice(a.IP)
+		if ip = ip.Unmap(); ok && ip.IsGlobalUnicast() && a.Flags&(unix.IFA_F_TENTATIVE|unix.IFA_F_DEPRECATED|unix.IFA_F_TEMPORARY) == 0 {
+			byLink[a.LinkIndex] = append(byLink[a.LinkIndex], ip)
+		}
+	}
+	var host hostInterfaces
+	names := map[int]string{}
+	for _, l := range links {
+		attrs := l.Attrs()
+		names[attrs.Index] = attrs.Name
+		if attrs.Flags&net.FlagLoopback == 0 && attrs.Flags&net.FlagUp != 0 && !own(l) {
+			host.All = append(host.All, hostInterface{Name: attrs.Name, Addrs: byLink[attrs.Index], MTU: attrs.MTU})
+		}
+	}
+	best := -1
+	for _, r := range routes {
+		if isDefault(r) && r.LinkIndex != 0 && (best < 0 || r.Priority < best) {
+			best, host.DefaultRoute = r.Priority, names[r.LinkIndex]
+		}
+	}
+	if canReach.IsValid() {
+		found, err := netlink.RouteGet(canReach.AsSlice())
+		if err == nil && len(found) > 0 {
+			host.CanReach = names[found[0].LinkIndex]
+			host.CanReachFrom, _ = netip.AddrFromSlice(found[0].Src)
+			host.CanReachFrom = host.CanReachFrom.Unmap()
+		} else if err != nil && !errors.Is(err, unix.ENETUNREACH) && !errors.Is(err, unix.EHOSTUNREACH) {
+			return hostInterfaces{}, fmt.Errorf("look up the route to %s: %w", canReach, err)
+		}
+	}
+	return host, nil
+}
+
+func isDefault(r netlink.Route) bool {
+	prefix, ok := routePrefix(r)
+	return ok && prefix.Bits() == 0
+}
+
+// splitRoutes tells the destinations the underlay reaches without a gateway from all others. Hopsack's own routes say
+// nothing about the underlay.
+func splitRoutes(routes []netlink.Route, underlay int) (onLink, detours []netip.Prefix) {
+	for _, r := range routes {
+		if int(r.Protocol) == dataplane.RouteProtocol || r.Type != unix.RTN_UNICAST {
+			continue
+		}
+		prefix, ok := routePrefix(r)
+		if !ok {
+			continue
+		}
+		if r.LinkIndex == underlay && r.Gw == nil && r.Via == nil && len(r.MultiPath) == 0 {
+			onLink = append(onLink, prefix)
+		} else {
+			detours = append(detours, prefix)
+		}
+	}
+	return onLink, detours
+}
+
+// routePrefix is a route's destination; the kernel leaves out that of a default route.
+func routePrefix(r netlink.Route) (netip.Prefix, bool) {
+	if r.Dst == nil {
+		if r.Family == netlink.FAMILY_V6 {
+			return netip.PrefixFrom(netip.IPv6Unspecified(), 0), true
+		}
+		return netip.PrefixFrom(netip.IPv4Unspecified(), 0), true
+	}
+	addr, ok := netip.AddrFromSlice(r.Dst.IP)
+	ones, _ := r.Dst.Mask.Size()
+	return netip.PrefixFrom(addr.Unmap(), ones), ok
+}

@@ -1,0 +1,127 @@
+package nodeagent
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/go-logr/logr"
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/hopsack-net/hopsack/api/v1alpha1"
+)
+
+// FieldManager is the agent's name in server-side apply.
+const FieldManager = "hopsack-agent"
+
+// reportTimeout bounds one write; reportRetry is the pause after one that failed, doubled up to reportRetryMax.
+const (
+	reportTimeout  = 10 * time.Second
+	reportRetry    = 500 * time.Millisecond
+	reportRetryMax = 30 * time.Second
+)
+
+// reporter writes the node's status, the newest only, beside the loop: a slow API server never holds up a pass.
+type reporter struct {
+	client client.Client
+	log    logr.Logger
+	wake   trigger
+
+	mu     sync.Mutex
+	name   string
+	want   *v1alpha1.NodeNetworkStatus
+	posted *v1alpha1.NodeNetworkStatus
+}
+
+func newReporter(c client.Client, log logr.Logger) *reporter {
+	return &reporter{client: c, log: log, wake: newTrigger()}
+}
+
+// report asks for a status to be written. One equal to the last that was written costs nothing.
+func (r *reporter) report(name string, status v1alpha1.NodeNetworkStatus) {
+	r.mu.Lock()
+	r.name, r.want = name, &status
+	r.mu.Unlock()
+	r.wake.kick()
+}
+
+// forget has the next report written although it may be equal to the last: the object was replaced, or its status lost.
+func (r *reporter) forget() {
+	r.mu.Lock()
+	r.posted = nil
+	r.mu.Unlock()
+	r.wake.kick()
+}
+
+// conditions are those of the last report asked for, whose transition times the next one keeps.
+func (r *reporter) conditions() []metav1.Condition {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.want == nil {
+		return nil
+	}
+	return r.want.Conditions
+}
+
+// run writes until ctx ends.
+func (r *reporter) run(ctx context.Context) {
+	pause := reportRetry
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-r.wake:
+		}
+		if err := r.post(ctx); err != nil && ctx.Err() == nil {
+			r.log.Error(err, "Reporting status")
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(pause):
+			}
+			pause = min(2*pause, reportRetryMax)
+			r.wake.kick()
+			continue
+		}
+		pause = reportRetry
+	}
+}
+
+// post writes the newest status unless it was written already. A NodeNetwork that is missing is no error: the controller
+// will make it, and the watch will say so.
+func (r *reporter) post(ctx context.Context) error {
+	r.mu.Lock()
+	name, want, posted := r.name, r.want, r.posted
+	r.mu.Unlock()
+	if want == nil || posted != nil && equality.Semantic.DeepEqual(want, posted) {
+		return nil
+	}
+	patch, err := json.Marshal(map[string]any{
+		"apiVersion": v1alpha1.GroupVersion.String(), "kind": "NodeNetwork",
+		"metadata": map[string]any{"name": name}, "status": want,
+	})
+	if err != nil {
+		return fmt.Errorf("encode status: %w", err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, reportTimeout)
+	defer cancel()
+	object := &v1alpha1.NodeNetwork{ObjectMeta: metav1.ObjectMeta{Name: name}}
+	err = r.client.Status().Patch(ctx, object, client.RawPatch(types.ApplyPatchType, patch),
+		client.FieldOwner(FieldManager), client.ForceOwnership)
+	if apierrors.IsNotFound(err) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("patch status of nodenetwork %s: %w", name, err)
+	}
+	r.mu.Lock()
+	r.posted = want
+	r.mu.Unlock()
+	return nil
+}

@@ -1,0 +1,102 @@
+package nodeagent
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/hopsack-net/hopsack/api/v1alpha1"
+	"github.com/hopsack-net/hopsack/node-agent/desired"
+)
+
+// wellOutcome is a pass with nothing to complain of.
+func wellOutcome() outcome {
+	v := newView()
+	v.setNode(nodeNetwork())
+	v.setLease(bound(), now)
+	return outcome{
+		view: v.take(now), bootID: "boot", applied: true,
+		facts: desired.Facts{Underlay: desired.Underlay{Name: "eth0", Addrs: addrs("172.30.0.11"), MTU: 1500}},
+	}
+}
+
+func TestNodeStatusOfAWellNode(t *testing.T) {
+	got := nodeStatus(wellOutcome(), nil)
+	conditions := got.Conditions
+	got.Conditions = nil
+	want := v1alpha1.NodeNetworkStatus{
+		ObservedGeneration: 1, NodeUID: "node-uid", BootID: "boot", Interface: "eth0", PublicIPs: []string{"172.30.0.11"}, MTU: 1450,
+		PreparedRevisions: []string{"rev-a"}, TransmitRevision: "rev-a",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("status (-want +got):\n%s", diff)
+	}
+	for _, c := range conditions {
+		if want := c.Type != v1alpha1.ConditionLeasesDoubtful; (c.Status == metav1.ConditionTrue) != want {
+			t.Errorf("condition %s is %s", c.Type, c.Status)
+		}
+	}
+}
+
+func TestReadySaysWhatIsWrongFirst(t *testing.T) {
+	for name, tc := range map[string]struct {
+		change         func(*outcome)
+		reason, sample string
+		prepared       bool
+	}{
+		"no interface": {func(o *outcome) { o.factsErr = errors.New("no interface matches name eth7") },
+			v1alpha1.ReasonNoInterface, "eth7", true},
+		"kernel refuses": {func(o *outcome) { o.err = errors.Join(errors.New("add route"), errors.New("add fdb")) },
+			v1alpha1.ReasonProgrammingFailed, "add route (and 1 more errors)", false},
+		"foreign route": {func(o *outcome) {
+			o.problems = []desired.Problem{{Reason: v1alpha1.ReasonForeignRoute, Message: "10.244.2.0/24"}}
+		},
+			v1alpha1.ReasonForeignRoute, "10.244.2.0/24", true},
+		"host": {func(o *outcome) {
+			o.problems = []desired.Problem{{Reason: v1alpha1.ReasonHostNotConfigured, Message: "ip_forward"}}
+		},
+			v1alpha1.ReasonHostNotConfigured, "ip_forward", true},
+		"shadowed": {func(o *outcome) { o.foreignCNI, o.shadowed = []string{"00-multus.conf"}, true },
+			v1alpha1.ReasonForeignCNI, "00-multus.conf", true},
+		"lease gone": {func(o *outcome) { o.view.NoSubnet = true }, v1alpha1.ReasonWaitingForSubnet, "lease is gone", true},
+		"torn down":  {func(o *outcome) { o.cleanedUp = true }, v1alpha1.ReasonCleanedUp, "nothing of hopsack", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			o := wellOutcome()
+			tc.change(&o)
+			status := nodeStatus(o, nil)
+			ready := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionReady)
+			if ready.Status != metav1.ConditionFalse || ready.Reason != tc.reason || !strings.Contains(ready.Message, tc.sample) {
+				t.Errorf("Ready = %s %s %q, want False %s with %q", ready.Status, ready.Reason, ready.Message, tc.reason, tc.sample)
+			}
+			if got := len(status.PreparedRevisions) > 0; got != tc.prepared {
+				t.Errorf("says prepared: %t, want %t", got, tc.prepared)
+			}
+		})
+	}
+}
+
+func TestLeftoversAreSaidAndHarmless(t *testing.T) {
+	o := wellOutcome()
+	o.foreignCNI = []string{"10-flannel.conflist"}
+	status := nodeStatus(o, nil)
+	c := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionCNIConfigured)
+	if c.Status != metav1.ConditionTrue || !strings.Contains(c.Message, "10-flannel.conflist") {
+		t.Errorf("CNIConfigured = %s %q, want True naming the leftover", c.Status, c.Message)
+	}
+}
+
+func TestConditionsKeepTheirTransitionTime(t *testing.T) {
+	first := nodeStatus(wellOutcome(), nil)
+	for i := range first.Conditions {
+		first.Conditions[i].LastTransitionTime = metav1.NewTime(now)
+	}
+	second := nodeStatus(wellOutcome(), first.Conditions)
+	if diff := cmp.Diff(first, second); diff != "" {
+		t.Errorf("a pass without news changes the report (-first +second):\n%s", diff)
+	}
+}
