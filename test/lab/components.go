@@ -47,7 +47,7 @@ func (c *Cluster) component(s *state, name string) (component, error) {
 	case APIServer:
 		return component{name, placeControlPlane, c.apiServerArgs(), ""}, nil
 	case Controller:
-		argv := []string{filepath.Join(c.binDir, "hopsack-controller"), "--kubeconfig=" + c.credentials(Controller)}
+		argv := []string{filepath.Join(c.binDir, "hopsack-controller"), "--kubeconfig=" + c.Credentials(Controller)}
 		return component{name, placeControlPlane, append(argv, s.ControllerArgs...), "http://127.0.0.1:10475/healthz"}, nil
 	}
 	node, ok := strings.CutPrefix(name, agentPrefix)
@@ -57,12 +57,12 @@ func (c *Cluster) component(s *state, name string) (component, error) {
 	if _, ok := s.node(node); !ok {
 		return component{}, fmt.Errorf("no node %s in the lab", node)
 	}
-	argv := []string{filepath.Join(c.binDir, "hopsack-agent"), "--node-name=" + node, "--kubeconfig=" + c.credentials(name)}
+	argv := []string{filepath.Join(c.binDir, "hopsack-agent"), "--node-name=" + node, "--kubeconfig=" + c.Credentials(name)}
 	return component{name, node, append(argv, s.AgentArgs...), "http://127.0.0.1:10473/healthz"}, nil
 }
 
-// credentials is the kubeconfig of a component.
-func (c *Cluster) credentials(component string) string {
+// Credentials is the path of the kubeconfig that a component uses: the controller or an agent.
+func (c *Cluster) Credentials(component string) string {
 	return c.path("credentials", strings.ReplaceAll(component, "/", "-")+".kubeconfig")
 }
 
@@ -113,6 +113,9 @@ func (c *Cluster) PID(name string) (int, error) {
 
 // withState runs fn under the lock, with the state of the lab that is up.
 func (c *Cluster) withState(ctx context.Context, fn func(*state) error) error {
+	if _, err := c.load(); err != nil {
+		return err
+	}
 	unlock, err := c.lock(ctx)
 	if err != nil {
 		return err

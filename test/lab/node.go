@@ -39,8 +39,11 @@ func (c *Cluster) AddNode(ctx context.Context, name string, routed bool) error {
 		if err := c.register(ctx, n); err != nil {
 			return err
 		}
+		if err := c.startAgent(ctx, s, n); err != nil {
+			return err
+		}
 		c.say("node %s: %s, agent running", n.Name, n.prefix().Addr())
-		return c.startAgent(ctx, s, n)
+		return nil
 	})
 }
 

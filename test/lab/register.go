@@ -47,7 +47,7 @@ func (c *Cluster) unregister(ctx context.Context, n Node) error {
 			return fmt.Errorf("delete %s: %w", obj.GetName(), err)
 		}
 	}
-	return removeFile(c.credentials(Agent(n.Name)))
+	return removeFile(c.Credentials(Agent(n.Name)))
 }
 
 // ensureNode makes the Node object that a kubelet would have registered, with the status it would report.
@@ -114,7 +114,7 @@ func (c *Cluster) issueCredentials(ctx context.Context, api client.Client, compo
 	if err := api.SubResource("token").Create(ctx, sa, req); err != nil {
 		return fmt.Errorf("request token of %s for %s: %w", account, component, err)
 	}
-	path := c.credentials(component)
+	path := c.Credentials(component)
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return err
 	}
@@ -142,6 +142,11 @@ func ensureProcessPod(ctx context.Context, api client.Client, account, node stri
 	}
 	if err != nil {
 		return nil, fmt.Errorf("create pod %s: %w", pod.Name, err)
+	}
+	before := pod.DeepCopy()
+	pod.Status.Phase = corev1.PodRunning
+	if err := api.Status().Patch(ctx, pod, client.MergeFrom(before)); err != nil {
+		return nil, fmt.Errorf("write status of pod %s: %w", pod.Name, err)
 	}
 	return pod, nil
 }

@@ -12,7 +12,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/hopsack-net/hopsack/internal/handoff"
 	"github.com/hopsack-net/hopsack/test/lab/internal/ns"
+	"github.com/hopsack-net/hopsack/test/lab/internal/proc"
 	"github.com/hopsack-net/hopsack/test/lab/internal/sandbox"
 )
 
@@ -117,4 +119,27 @@ func (c *Cluster) Exec(ctx context.Context, name string, argv ...string) (string
 		return out.String(), errors.Join(fmt.Errorf("%s: %s: %w: %s", name, strings.Join(argv, " "), err, strings.TrimSpace(stderr.String())), ctx.Err())
 	}
 	return out.String(), nil
+}
+
+// StableAddr returns the address that a node uses towards pods: the gateway address of its first subnet that is not
+// draining, as the agent has handed it to the CNI plugin. It does not need the API server.
+func (c *Cluster) StableAddr(node string) (netip.Addr, error) {
+	holder, err := c.procs.Load(machineRecord(node))
+	if err == nil && !holder.Alive() {
+		err = proc.ErrGone
+	}
+	if err != nil {
+		return netip.Addr{}, fmt.Errorf("node %s: %w", node, err)
+	}
+	file, err := handoff.Read(fmt.Sprintf("/proc/%d/root%s", holder.PID, handoff.DefaultPath))
+	if errors.Is(err, os.ErrNotExist) {
+		return netip.Addr{}, fmt.Errorf("node %s has no pod network yet", node)
+	}
+	if err != nil {
+		return netip.Addr{}, fmt.Errorf("node %s: %w", node, err)
+	}
+	for _, subnet := range file.Usable() {
+		return subnet.Gateway, nil
+	}
+	return netip.Addr{}, fmt.Errorf("node %s has no subnet that is not draining", node)
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/hopsack-net/hopsack/test/lab"
+	"github.com/hopsack-net/hopsack/test/lab/loss"
 )
 
 func execCommand(o *options) *cobra.Command {
@@ -78,7 +79,7 @@ func attach(cmd *exec.Cmd) {
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 }
 
-// foreground runs a command that shares the terminal: interrupts are its business, not the lab's.
+// foreground runs a command that shares the terminal: interrupts are its business, not the lab's, and so is how it ends.
 func foreground(cmd *exec.Cmd, start func() error) error {
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
@@ -94,7 +95,10 @@ func foreground(cmd *exec.Cmd, start func() error) error {
 			}
 		}
 	}()
-	return cmd.Wait()
+	if err := cmd.Wait(); err != nil {
+		return &loss.CommandError{Err: err}
+	}
+	return nil
 }
 
 func componentCommand(o *options, verb string) *cobra.Command {

@@ -5,22 +5,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"os/signal"
-	"runtime"
 	"syscall"
 
 	"github.com/spf13/cobra"
 
 	"github.com/hopsack-net/hopsack/test/lab"
+	"github.com/hopsack-net/hopsack/test/lab/loss"
 )
-
-func init() {
-	// The main goroutine stays on the main thread, so that no other goroutine takes the process's first thread into a
-	// namespace: /proc/self stands for that thread.
-	runtime.LockOSThread()
-}
 
 func main() {
 	if handled, err := lab.RunHidden(os.Args[1:]); handled {
@@ -37,12 +32,11 @@ func exitCode(err error) int {
 	if err == nil {
 		return 0
 	}
+	var inner *loss.CommandError
 	var exit *exec.ExitError
-	if errors.As(err, &exit) {
-		if status, ok := exit.Sys().(syscall.WaitStatus); ok && status.Signaled() {
-			return 128 + int(status.Signal())
-		}
-		return exit.ExitCode()
+	if errors.As(err, &inner) && errors.As(err, &exit) {
+		// It has said itself what went wrong.
+		return inner.ExitCode()
 	}
 	fmt.Fprintln(os.Stderr, "lab:", err)
 	return 1
@@ -54,8 +48,10 @@ type options struct {
 	binDir string
 }
 
-func (o *options) open() (*lab.Cluster, error) {
-	return lab.OpenConfig(lab.Config{Dir: o.dir, BinDir: o.binDir, Out: os.Stderr})
+func (o *options) open() (*lab.Cluster, error) { return o.openWith(os.Stderr) }
+
+func (o *options) openWith(out io.Writer) (*lab.Cluster, error) {
+	return lab.OpenConfig(lab.Config{Dir: o.dir, BinDir: o.binDir, Out: out})
 }
 
 func newCommand() *cobra.Command {
@@ -85,6 +81,7 @@ It needs root. Every command can be repeated.`,
 		upCommand(o), downCommand(o), statusCommand(o),
 		podCommand(o), nodeCommand(o),
 		execCommand(o), kubectlCommand(o),
+		lossCommand(o),
 		componentCommand(o, "start"), componentCommand(o, "stop"), componentCommand(o, "kill"),
 	)
 	return cmd

@@ -31,15 +31,15 @@ On a lab that is up it repairs what does not run.`,
   lab up --agent-arg=-v=1                             agents that log more`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := o.open()
+			start := time.Now()
+			c, err := o.openWith(&stopwatch{start: start, out: os.Stderr})
 			if err != nil {
 				return err
 			}
-			start := time.Now()
 			if err := c.Up(cmd.Context(), up); err != nil {
 				return err
 			}
-			fmt.Fprintf(os.Stderr, "up after %.1f s; kubeconfig: %s\n", time.Since(start).Seconds(), c.KubeconfigPath())
+			fmt.Fprintf(os.Stderr, "%5.1f s  up; kubeconfig: %s\n", time.Since(start).Seconds(), c.KubeconfigPath())
 			return nil
 		},
 	}
@@ -50,6 +50,20 @@ On a lab that is up it repairs what does not run.`,
 	cmd.Flags().StringArrayVar(&up.AgentArgs, "agent-arg", nil, "argument added to every agent's command line (repeatable)")
 	cmd.Flags().StringArrayVar(&up.ControllerArgs, "controller-arg", nil, "argument added to the controller's command line (repeatable)")
 	return cmd
+}
+
+// stopwatch puts the time since start before everything written, which is one line each time.
+type stopwatch struct {
+	start time.Time
+	out   io.Writer
+}
+
+// Write writes p behind the time.
+func (w *stopwatch) Write(p []byte) (int, error) {
+	if _, err := fmt.Fprintf(w.out, "%5.1f s  %s", time.Since(w.start).Seconds(), p); err != nil {
+		return 0, err
+	}
+	return len(p), nil
 }
 
 func downCommand(o *options) *cobra.Command {

@@ -98,6 +98,13 @@ func onThread(fn func() error) error {
 	done := make(chan error, 1)
 	go func() {
 		runtime.LockOSThread()
+		if unix.Gettid() == unix.Getpid() {
+			// The process's first thread never ends, and /proc/self stands for it. While it waits here the next goroutine gets
+			// another one.
+			done <- onThread(fn)
+			runtime.UnlockOSThread()
+			return
+		}
 		done <- fn()
 	}()
 	return <-done
