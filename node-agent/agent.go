@@ -259,7 +259,8 @@ func (a *Agent) apply(ctx context.Context, o *outcome, full bool) {
 	var want desired.State
 	if !o.view.Parsed.Teardown {
 		state, problems := desired.Compute(desired.Input{
-			Node: o.view.Parsed, Peers: o.view.Peers, Facts: o.facts, Paths: a.opts.Paths, NoNewPods: o.view.NoSubnet,
+			Node: o.view.Parsed, Peers: o.view.Peers, Facts: o.facts, Paths: a.opts.Paths,
+			NoNewPods: o.view.NoSubnet || !o.view.published(),
 		})
 		o.problems = problems
 		if len(state.Links) == 0 {

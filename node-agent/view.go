@@ -177,6 +177,13 @@ type snapshot struct {
 	Rejected []string
 }
 
+// published says whether peers can know how to reach the node: a pod that starts before would wait for answers that go
+// nowhere.
+func (s snapshot) published() bool {
+	own := s.Parsed.StableSubnet()
+	return slices.ContainsFunc(s.Peers, func(l network.Lease) bool { return l.Node == s.Parsed.Name && l.Subnet == own })
+}
+
 // take returns the view, after forgetting leases that have been in doubt for the retention time.
 func (v *view) take(now time.Time) snapshot {
 	v.mu.Lock()

@@ -169,3 +169,20 @@ func TestViewRestoresWhatItSaved(t *testing.T) {
 		t.Error("the API's confirmation of what came from disk counts as no change")
 	}
 }
+
+func TestNodeIsPublishedByItsOwnLease(t *testing.T) {
+	v := newView()
+	v.setNode(nodeNetwork())
+	v.setLease(bound(), now)
+	if v.take(now).published() {
+		t.Error("published without a lease of its own")
+	}
+	v.setLease(lease("10.244.1.0-24", "10.244.1.0/24", "n1", "", v1alpha1.ReasonPending), now)
+	if v.take(now).published() {
+		t.Error("published by a lease without endpoint")
+	}
+	v.setLease(lease("10.244.1.0-24", "10.244.1.0/24", "n1", "172.30.0.11", v1alpha1.ReasonBound), now)
+	if !v.take(now).published() {
+		t.Error("not published by its own bound lease")
+	}
+}

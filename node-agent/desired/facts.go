@@ -69,8 +69,8 @@ type Input struct {
 	Peers []network.Lease
 	Facts Facts
 	Paths Paths
-	// NoNewPods leaves out the hand-off to the CNI plugin: pods that run go on, none can start. It is set when the node
-	// learns that its lease is gone.
+	// NoNewPods leaves out the hand-off to the CNI plugin: pods that run go on, none can start. It is set until peers can
+	// know the node, and when the node learns that its lease is gone.
 	NoNewPods bool
 }
 
