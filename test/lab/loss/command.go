@@ -53,6 +53,9 @@ func NewCommand(resolve func(target string) (Endpoint, error)) *cobra.Command {
 			if o.Size, err = ParseSize(size); err != nil {
 				return err
 			}
+			if o.Rate == 0 { // Options would take it for the default
+				return errRate(0)
+			}
 			if err := setTargets(&o, args[:dash], resolve); err != nil {
 				return err
 			}

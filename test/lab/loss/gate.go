@@ -77,8 +77,7 @@ func udpBackends(to []netip.AddrPort) []backend {
 
 // forward gives every backend a NodePort and returns them in order.
 func (p *probe) forward(ctx context.Context, np *NodePort, backends []backend) ([]netip.AddrPort, error) {
-	var errs error
-	for range 3 { // another measurement may hold the block
+	for {
 		base := nodePortBase()
 		var forwards []forward
 		var entries []netip.AddrPort
@@ -89,16 +88,15 @@ func (p *probe) forward(ctx context.Context, np *NodePort, backends []backend) (
 		}
 		table := fmt.Sprintf("%s%d", nodePortTable, base)
 		installed, err := installNodePorts(ctx, np, table, forwards)
-		if err == nil {
-			p.nodePorts = installed
-			return entries, nil
+		if errors.Is(err, errTaken) && ctx.Err() == nil {
+			continue // another measurement's; there are enough blocks
 		}
-		errs = errors.Join(errs, err)
-		if ctx.Err() != nil {
-			break
+		if err != nil {
+			return nil, err
 		}
+		p.nodePorts = installed
+		return entries, nil
 	}
-	return nil, errs
 }
 
 // openClient opens the client's sockets: one that sends and receives for the long-lived stream, and the pool.

@@ -48,7 +48,8 @@ func nodePortRules(table string, f family, node netip.Addr, mark uint32, forward
 	}
 	b.WriteString("}; ")
 	b.WriteString("chain nat-prerouting { type nat hook prerouting priority dstnat; policy accept; jump services; }; ")
-	b.WriteString("chain nat-output { type nat hook output priority dstnat; policy accept; jump services; }; ")
+	// nft knows the name dstnat (-100) for prerouting only.
+	b.WriteString("chain nat-output { type nat hook output priority -100; policy accept; jump services; }; ")
 	b.WriteString("chain nat-postrouting { type nat hook postrouting priority srcnat; policy accept; ")
 	fmt.Fprintf(&b, "meta mark and %#x == 0 return; meta mark set meta mark xor %#x; masquerade fully-random; }; }", mark, mark)
 	return b.String()
@@ -71,11 +72,15 @@ type nodePorts struct {
 	exited   chan struct{} // closed when nft has exited
 }
 
+// errTaken says that another measurement's table has the name.
+var errTaken = errors.New("the NodePorts are taken")
+
 // installNodePorts puts the rules into the node's namespace and returns when they are there. forwards carry the ports.
 func installNodePorts(ctx context.Context, np *NodePort, table string, forwards []forward) (*nodePorts, error) {
 	n := &nodePorts{netns: np.Node.NetNS, family: familyOf(np.Node.Underlay), forwards: forwards, exited: make(chan struct{})}
 	ready := make(chan struct{})
-	// The parent-death signal follows the thread that starts nft, which ends with inNetNS; closing stdin does without.
+	// Should this process be killed, its end of stdin goes with it and nft ends. (A parent-death signal would come too
+	// early: it follows the thread that starts nft, which ends with inNetNS.)
 	stdin, err := n.start(ready)
 	if err != nil {
 		return nil, err
@@ -85,6 +90,9 @@ func installNodePorts(ctx context.Context, np *NodePort, table string, forwards 
 	_, werr := fmt.Fprintf(stdin, "%s\nlist table %s %s\n", rules, n.family.nft, table)
 	if err := n.awaitRules(ctx, ready); err != nil || werr != nil {
 		n.stop()
+		if strings.Contains(n.stderr.String(), "not permitted") { // it has an owner
+			err = errTaken
+		}
 		return nil, fmt.Errorf("install NodePort rules on %s: %w", np.Node.Name, errors.Join(err, werr))
 	}
 	return n, nil
@@ -204,9 +212,10 @@ func (f *firstLine) Write(b []byte) (int, error) {
 	return f.text.Write(b)
 }
 
-// String is all that was said, on one line.
+// String is the first line of what was said; the others repeat the rules.
 func (f *firstLine) String() string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return strings.Join(strings.Fields(f.text.String()), " ")
+	line, _, _ := strings.Cut(f.text.String(), "\n")
+	return line
 }

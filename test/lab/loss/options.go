@@ -139,7 +139,7 @@ const maxRate = 10_000
 // dropped there would look like the network's loss.
 func (o Options) validateRate() error {
 	if o.Rate < 1 || o.Rate > maxRate {
-		return fmt.Errorf("rate %d: want 1 to %d packets per second", o.Rate, maxRate)
+		return errRate(o.Rate)
 	}
 	b, err := os.ReadFile("/proc/sys/net/netfilter/nf_conntrack_max")
 	if err != nil {
@@ -155,6 +155,10 @@ func (o Options) validateRate() error {
 			o.Rate, need, limit)
 	}
 	return nil
+}
+
+func errRate(rate int) error {
+	return fmt.Errorf("rate %d: want 1 to %d packets per second", rate, maxRate)
 }
 
 func (o Options) validateNodePort() error {

@@ -48,7 +48,8 @@ func sleepUntil(due time.Time) {
 }
 
 // realtime makes the calling thread, which must be locked, as punctual as an ordinary thread gets: no timer slack and
-// the best nice value. Without privilege it stays as it is, which shows as jitter.
+// the best nice value. Without privilege it stays as it is, which shows as jitter. Not SCHED_RR: a real-time thread of
+// Go that spins for work starves the thread it waits for, which has cost a second at a time.
 func realtime() {
 	_ = unix.Prctl(unix.PR_SET_TIMERSLACK, 1, 0, 0, 0)
 	_ = unix.Setpriority(unix.PRIO_PROCESS, 0, -20) // 0: the calling thread

@@ -142,7 +142,7 @@ func (s *sender) loop() {
 		default:
 			if !quiet {
 				quiet = true
-				close(s.quiet)
+				s.ended(late, skipped)
 			}
 			if phase == phaseStop {
 				return false
@@ -153,6 +153,17 @@ func (s *sender) loop() {
 		}
 		return true
 	})
+}
+
+// ended is the first tick after the measurement. A thread that was kept from running until now shows only here.
+func (s *sender) ended(late time.Duration, skipped int64) {
+	for _, o := range s.outlets {
+		o.stream.out.delayed(late)
+		if skipped > 0 {
+			o.stream.out.skip(int64(late / s.period)) // nor is the rest caught up
+		}
+	}
+	close(s.quiet)
 }
 
 // sendTo sends b on fd. An ICMP error about an earlier packet that the kernel reports instead of sending is passed over

@@ -170,6 +170,9 @@ func (b *receiveBuffer) readPacket(fd int) (r received, ok bool, err error) {
 
 // stamp reads the SO_TIMESTAMPNS control message, the only kind that is switched on; 0 when it is missing.
 func stamp(control []byte) int64 {
+	if len(control) < unix.SizeofCmsghdr {
+		return 0
+	}
 	h, data, _, err := unix.ParseOneSocketControlMessage(control)
 	if err != nil || h.Level != unix.SOL_SOCKET || h.Type != unix.SCM_TIMESTAMPNS {
 		return 0

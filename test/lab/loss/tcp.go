@@ -210,6 +210,7 @@ type freshStream struct {
 func (f *freshStream) loop() {
 	tick := time.NewTicker(connectPeriod)
 	defer tick.Stop()
+	var late time.Duration
 	for n := uint64(0); ; n++ {
 		phase := f.phase.Load()
 		if phase >= phaseDrain {
@@ -217,10 +218,10 @@ func (f *freshStream) loop() {
 		}
 		start := time.Now()
 		if phase == phaseMeasure {
-			f.stream.out.left(start.UnixNano(), 0, outcome{})
+			f.stream.out.left(start.UnixNano(), late, outcome{})
 		}
 		f.attempts.Go(func() { f.finish(phase, start, f.attempt(n, phase, start.Add(DrainTCP))) })
-		<-tick.C
+		late = time.Since(<-tick.C)
 	}
 }
 

@@ -169,6 +169,13 @@ func (d *departures) fail(err error) {
 	}
 }
 
+// delayed notes that the thread that sends or reads was late.
+func (d *departures) delayed(late time.Duration) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.late = max(d.late, late)
+}
+
 // failed notes an error that is not about one packet.
 func (d *departures) failed(err error) {
 	d.mu.Lock()
