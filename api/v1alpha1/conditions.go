@@ -3,9 +3,11 @@ package v1alpha1
 // Condition types of NetworkConfig. All are set on first sight (kstatus and Argo CD read them).
 const (
 	// ConditionReady (NetworkConfig): True when every node carries the active configuration and the spec is in effect.
-	// Reasons: Ready, NodesNotReady, NoNodes, InvalidSpec, NeedsRollout, RangeInUse, SubnetsExhausted, RollingOut, TeardownPending.
-	// (SubnetLease): True when peers may send to the lease's node. Reasons: Bound, Draining (True); Pending, Released, InUse,
-	// Overlaps, OutsideNetwork, PublicIPRejected (False).
+	// Reasons: Ready, NoNodes (True); NodesNotReady, InvalidSpec, NeedsRollout, RangeInUse, SubnetsExhausted, NodeAddressOverlaps,
+	// PodCIDROverlaps, ReservationOverlaps, OutsideNetwork, DuplicatePublicIP, PublicIPRejected, RollingOut, TeardownPending,
+	// TearingDown (False).
+	// (SubnetLease): True when peers may send to the lease's node. Reasons: Bound, Draining, InUse (True); Pending, Released,
+	// Overlaps, OutsideNetwork, DuplicatePublicIP, PublicIPRejected (False), and InUse before the node has an endpoint.
 	// (NodeNetwork): the agent's summary. Reasons: Ready; the reason of the first condition below that is not well.
 	ConditionReady = "Ready"
 
@@ -14,15 +16,20 @@ const (
 	ConditionProgressing = "Progressing"
 
 	// ConditionStalled (NetworkConfig): True when hopsack cannot go on without a person; nothing was changed.
-	// Reasons: InvalidSpec, NeedsRollout, RangeInUse, SubnetsExhausted, TeardownPending, AdmissionPolicyMissing, NotStalled.
+	// Reasons: InvalidSpec, NeedsRollout, RangeInUse, SubnetsExhausted, NodeAddressOverlaps, PodCIDROverlaps, ReservationOverlaps,
+	// OutsideNetwork, TeardownPending, NotStalled.
 	ConditionStalled = "Stalled"
+
+	// ConditionAgentsConfined (NetworkConfig): True when the API server lets each agent write its own NodeNetwork status only.
+	// It is a warning: False changes nothing else. Reasons: Confined, AdmissionPolicyMissing, AdmissionPolicyUnknown.
+	ConditionAgentsConfined = "AgentsConfined"
 )
 
 // Condition types of NodeNetwork.
 const (
 	// ConditionSubnetsAssigned is the controller's only condition here: True when the node has its subnet.
-	// Reasons: Assigned, SubnetsExhausted, WaitingForPodCIDR, PodCIDROverlaps, PodCIDROutsideNetwork, ReservationOverlaps,
-	// NodeAddressOverlaps, DuplicatePublicIP, PublicIPRejected, NetworkNotAccepted.
+	// Reasons: Assigned (True); Pending, SubnetsExhausted, WaitingForPodCIDR, PodCIDROverlaps, ReservationOverlaps, OutsideNetwork,
+	// NodeAddressOverlaps, DuplicatePublicIP, PublicIPRejected (False).
 	ConditionSubnetsAssigned = "SubnetsAssigned"
 
 	// ConditionInterfaceSelected (agent): True when the underlay interface and address are known.
@@ -75,10 +82,14 @@ const (
 	ReasonTeardownPending = "TeardownPending"
 	// ReasonTearingDown: the teardown was confirmed; agents are cleaning up.
 	ReasonTearingDown = "TearingDown"
+	// ReasonConfined: the ValidatingAdmissionPolicy that confines agents and its binding are in place.
+	ReasonConfined = "Confined"
+	// ReasonAdmissionPolicyUnknown: the controller could not read whether that policy is in place.
+	ReasonAdmissionPolicyUnknown = "AdmissionPolicyUnknown"
 	// ReasonAdmissionPolicyMissing: the ValidatingAdmissionPolicy that confines agents to their own NodeNetwork is missing.
 	ReasonAdmissionPolicyMissing = "AdmissionPolicyMissing"
 
-	// ReasonPending: the lease is held for its node, which has not reported an endpoint yet.
+	// ReasonPending: the lease is held for its node, which has not reported an endpoint yet; or the node's subnet is being chosen.
 	ReasonPending = "Pending"
 	// ReasonBound: the node is reachable at the published endpoint.
 	ReasonBound = "Bound"
@@ -90,7 +101,7 @@ const (
 	ReasonInUse = "InUse"
 	// ReasonOverlaps: the lease overlaps another one, named in the message, and is not bound.
 	ReasonOverlaps = "Overlaps"
-	// ReasonOutsideNetwork: a reservation outside spec.network.
+	// ReasonOutsideNetwork: a reservation outside spec.network; its node gets no other subnet instead.
 	ReasonOutsideNetwork = "OutsideNetwork"
 
 	// ReasonAssigned: the node has its subnet.
@@ -107,8 +118,6 @@ const (
 	ReasonDuplicatePublicIP = "DuplicatePublicIP"
 	// ReasonPublicIPRejected: the agent reported an address that is neither one of the Node's nor inside spec.interface.cidrs.
 	ReasonPublicIPRejected = "PublicIPRejected"
-	// ReasonNetworkNotAccepted: no NetworkConfig has been accepted yet.
-	ReasonNetworkNotAccepted = "NetworkNotAccepted"
 
 	// ReasonSelected: the underlay interface is known.
 	ReasonSelected = "Selected"

@@ -12,9 +12,6 @@ const (
 	// ConfigFinalizer holds the NetworkConfig while leases are bound: deleting it would leave every node without a network.
 	ConfigFinalizer = "net.hopsack.dev/network-in-use"
 
-	// NodeFinalizer holds a NodeNetwork until its agent has cleaned up during a teardown.
-	NodeFinalizer = "net.hopsack.dev/cleanup"
-
 	// TeardownAnnotation on a NetworkConfig, with the value TeardownConfirmed, lets its deletion proceed although nodes use
 	// the network: agents remove what they made and leases are released.
 	TeardownAnnotation = "net.hopsack.dev/teardown"
@@ -27,6 +24,10 @@ const (
 
 	// AdoptedAnnotation on a SubnetLease, with the value "true", says that the subnet came from Node.spec.podCIDRs.
 	AdoptedAnnotation = "net.hopsack.dev/adopted"
+
+	// ReservedAnnotation on a SubnetLease, with the value "true", says that a user made it. The controller sets it when it takes
+	// the reservation up, and never deletes such a lease.
+	ReservedAnnotation = "net.hopsack.dev/reserved"
 
 	// AdmissionPolicyName names the ValidatingAdmissionPolicy, and its binding, that confine an agent to its own
 	// NodeNetwork. The controller may read these two and no other policy.

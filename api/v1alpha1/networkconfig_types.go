@@ -254,7 +254,7 @@ type NetworkConfigStatus struct {
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 
-	// conditions are Ready, Progressing and Stalled.
+	// conditions are Ready, Progressing, Stalled and AgentsConfined.
 	// +optional
 	// +listType=map
 	// +listMapKey=type

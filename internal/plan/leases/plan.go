@@ -173,7 +173,9 @@ func (p *planner) has(n plan.Node, r network.Range) bool {
 	return slices.ContainsFunc(p.out.Subnets[n.Name], func(s plan.Subnet) bool { return sameFamily(s.Prefix, r) })
 }
 
-func sameFamily(p netip.Prefix, r network.Range) bool { return p.Addr().Is4() == r.Network.Addr().Is4() }
+func sameFamily(p netip.Prefix, r network.Range) bool {
+	return p.Addr().Is4() == r.Network.Addr().Is4()
+}
 
 // count adds the range's subnets to the totals.
 func (p *planner) count(r network.Range) {

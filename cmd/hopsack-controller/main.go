@@ -1,0 +1,164 @@
+// Command hopsack-controller hands out node subnets and tells every node what its data path must be.
+//
+// It owns flags and the wiring of the manager; what it does is in package controllers. It refuses to run without access to an
+// API server. Any number may run: one at a time is elected, the others keep their caches warm.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/klog/v2"
+	"k8s.io/klog/v2/textlogger"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/healthz"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	"github.com/hopsack-net/hopsack/api/v1alpha1"
+	"github.com/hopsack-net/hopsack/controllers"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := run(ctx, os.Args[1:])
+	stop()
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		os.Exit(2)
+	case err != nil:
+		fmt.Fprintln(os.Stderr, "hopsack-controller:", err)
+		os.Exit(1)
+	}
+}
+
+// options are the flags.
+type options struct {
+	kubeconfig        string
+	metricsAddress    string
+	probeAddress      string
+	leaderElect       bool
+	electionNamespace string
+	electionID        string
+}
+
+// What the API server is asked at most, per second. A thousand nodes that join at once take some six thousand writes; priority
+// and fairness in the API server protect it better than we could.
+const maxRequests, maxBurst = 500, 1000
+
+func run(ctx context.Context, args []string) error {
+	var o options
+	logging := textlogger.NewConfig()
+	if err := parse(&o, logging, args); err != nil {
+		return err
+	}
+	log := textlogger.NewLogger(logging)
+	ctrl.SetLogger(log)
+	klog.SetLogger(log)
+
+	mgr, err := newManager(o)
+	if err != nil {
+		return err
+	}
+	if err := addController(mgr); err != nil {
+		return err
+	}
+	if err := mgr.Start(ctx); err != nil {
+		return fmt.Errorf("run manager: %w", err)
+	}
+	return nil
+}
+
+func parse(o *options, logging *textlogger.Config, args []string) error {
+	fs := flag.NewFlagSet("hopsack-controller", flag.ContinueOnError)
+	fs.StringVar(&o.kubeconfig, "kubeconfig", "", "kubeconfig `file`; empty: the pod's service account")
+	fs.StringVar(&o.metricsAddress, "metrics-bind-address", ":10474", "`address` of /metrics; 0: none")
+	fs.StringVar(&o.probeAddress, "health-probe-bind-address", "127.0.0.1:10475", "`address` of /healthz and /readyz; 0: none")
+	fs.BoolVar(&o.leaderElect, "leader-elect", true, "work only while elected")
+	fs.StringVar(&o.electionNamespace, "leader-election-namespace", podNamespace(), "`namespace` of the election's Lease")
+	fs.StringVar(&o.electionID, "leader-election-id", "hopsack-controller", "`name` of the election's Lease")
+	logging.AddFlags(fs)
+	if err := fs.Parse(args); err != nil {
+		return err
+	}
+	if fs.NArg() > 0 {
+		return fmt.Errorf("unexpected argument %q", fs.Arg(0))
+	}
+	return nil
+}
+
+// podNamespace is the namespace of the pod this runs in, else the one that hopsack is installed in.
+func podNamespace() string {
+	b, err := os.ReadFile("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+	if err != nil || len(b) == 0 {
+		return "hopsack-system"
+	}
+	return strings.TrimSpace(string(b))
+}
+
+func newManager(o options) (ctrl.Manager, error) {
+	config, err := clientcmd.BuildConfigFromFlags("", o.kubeconfig)
+	if err != nil {
+		return nil, fmt.Errorf("read kubeconfig: %w", err)
+	}
+	config.QPS, config.Burst = maxRequests, maxBurst
+	scheme := runtime.NewScheme()
+	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
+		return nil, fmt.Errorf("build scheme: %w", err)
+	}
+	mgr, err := ctrl.NewManager(config, ctrl.Options{
+		Scheme:                 scheme,
+		Metrics:                metricsserver.Options{BindAddress: o.metricsAddress},
+		HealthProbeBindAddress: o.probeAddress,
+		Cache: cache.Options{
+			DefaultTransform: cache.TransformStripManagedFields(),
+			ByObject:         map[client.Object]cache.ByObject{&corev1.Node{}: {Transform: controllers.StripNode}},
+		},
+		LeaderElection:          o.leaderElect,
+		LeaderElectionID:        o.electionID,
+		LeaderElectionNamespace: o.electionNamespace,
+		// The process ends right after the manager, so the successor need not wait for the lease to expire.
+		LeaderElectionReleaseOnCancel: true,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("make manager: %w", err)
+	}
+	if err := errors.Join(mgr.AddHealthzCheck("ping", healthz.Ping), mgr.AddReadyzCheck("ping", healthz.Ping)); err != nil {
+		return nil, fmt.Errorf("add health checks: %w", err)
+	}
+	return mgr, nil
+}
+
+func addController(mgr ctrl.Manager) error {
+	serviceCIDRs, err := controllers.HasServiceCIDRs(mgr.GetRESTMapper())
+	if err != nil {
+		return err
+	}
+	m, err := controllers.NewMetrics(metrics.Registry)
+	if err != nil {
+		return fmt.Errorf("register metrics: %w", err)
+	}
+	r, err := controllers.New(controllers.Options{
+		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Events: mgr.GetEventRecorder("hopsack-controller"),
+		Metrics: m, ServiceCIDRs: serviceCIDRs,
+	})
+	if err != nil {
+		return err
+	}
+	if err := r.SetupWithManager(mgr); err != nil {
+		return fmt.Errorf("set up controller: %w", err)
+	}
+	return nil
+}

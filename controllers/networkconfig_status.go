@@ -1,0 +1,253 @@
+package controllers
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/hopsack-net/hopsack/api/v1alpha1"
+	"github.com/hopsack-net/hopsack/internal/plan"
+	"github.com/hopsack-net/hopsack/internal/plan/rollout"
+)
+
+// report brings the NetworkConfig's status up to date.
+func (p *pass) report(ctx context.Context) {
+	before := p.snap.config
+	after := before.DeepCopy()
+	p.fillStatus(&after.Status, after.Generation)
+	if sameSpec(before.Status, after.Status) {
+		return
+	}
+	err := p.r.Client.Status().Update(ctx, after)
+	if client.IgnoreNotFound(err) != nil {
+		p.fail(fmt.Errorf("update status of networkconfig %s: %w", after.Name, err))
+		return
+	}
+	if err != nil {
+		return // it was deleted, and this pass took its finalizer off
+	}
+	p.wrote(kindNetworkConfig, "status", after)
+	p.announce(before, after)
+	p.snap.config = after
+}
+
+func (p *pass) fillStatus(s *v1alpha1.NetworkConfigStatus, generation int64) {
+	s.ObservedGeneration = generation
+	s.Nodes = v1alpha1.NodeCounts{Total: int32(len(p.cluster.Nodes)), Prepared: int32(p.step.Prepared), Switched: int32(p.step.Switched)}
+	for name := range p.cluster.Nodes {
+		if nodeReady(p.cluster.NodeNetworks[name]) {
+			s.Nodes.Ready++
+		}
+	}
+	s.Subnets = v1alpha1.SubnetCounts{
+		Total: count(p.leases.Total), Used: count(p.leases.Used), Free: count(p.leases.Total - p.leases.Used),
+	}
+	if p.effective != nil {
+		effective := p.effective.Effective()
+		s.Effective = &effective
+		s.ActiveRevision, s.TargetRevision = p.step.Source, p.step.Target
+		if p.step.Stage == rollout.Settled || p.step.Stage == rollout.Cleaning {
+			s.ActiveRevision = p.step.Target
+		}
+	}
+	for _, c := range p.verdict().conditions() {
+		status := metav1.ConditionFalse
+		if c.true {
+			status = metav1.ConditionTrue
+		}
+		if c.unknown {
+			status = metav1.ConditionUnknown
+		}
+		meta.SetStatusCondition(&s.Conditions, p.condition(c.kind, status, generation, c.why.Reason, c.why.Message))
+	}
+}
+
+func count(n uint64) int32 { return int32(min(n, math.MaxInt32)) }
+
+// nodeReady says that the node's agent reports a working data path for the spec it has now.
+func nodeReady(n plan.NodeNetwork) bool { return n.Report.Known && n.Report.Current && n.Report.Ready }
+
+// verdict is what the conditions are made of, each nil when there is nothing to say.
+type verdict struct {
+	teardown *plan.Problem // the deletion waits, for the user or for agents
+	asked    bool          // the user has confirmed it
+	refused  *plan.Problem
+	blocked  *plan.Problem // a person must do something for some node
+	rejected *plan.Problem // some node's report is not believed
+	moving   *plan.Problem
+	notReady *plan.Problem
+	nodes    int
+	confined plan.Problem
+}
+
+// conditionFact is a condition before it gets its time and generation.
+type conditionFact struct {
+	kind          string
+	true, unknown bool
+	why           plan.Problem
+}
+
+// conditions fills in all four, so that nobody takes an absent one for a good one. Ready tells the first thing that is not
+// well; Stalled is True when hopsack cannot go on without a person.
+func (v verdict) conditions() []conditionFact {
+	ready := conditionFact{kind: v1alpha1.ConditionReady}
+	for _, why := range []*plan.Problem{v.teardown, v.refused, v.blocked, v.rejected, v.moving, v.notReady} {
+		if why != nil {
+			ready.why = *why
+			break
+		}
+	}
+	if ready.why.Reason == "" {
+		ready.true = true
+		ready.why = plan.Problem{Reason: v1alpha1.ReasonReady, Message: fmt.Sprintf("the configuration is in effect on %d nodes", v.nodes)}
+		if v.nodes == 0 {
+			ready.why = plan.Problem{Reason: v1alpha1.ReasonNoNodes, Message: "the configuration is in effect; there are no nodes yet"}
+		}
+	}
+	stalled := conditionFact{kind: v1alpha1.ConditionStalled, why: plan.Problem{Reason: v1alpha1.ReasonNotStalled, Message: "nothing needs a person"}}
+	for _, why := range []*plan.Problem{v.refused, v.blocked} {
+		if why != nil && !stalled.true {
+			stalled.true, stalled.why = true, *why
+		}
+	}
+	if v.teardown != nil && !v.asked {
+		stalled.true, stalled.why = true, *v.teardown
+	}
+	progressing := conditionFact{kind: v1alpha1.ConditionProgressing, why: plan.Problem{Reason: v1alpha1.ReasonSettled, Message: "no change is under way"}}
+	switch {
+	case v.teardown != nil && v.asked:
+		progressing.true, progressing.why = true, *v.teardown
+	case v.moving != nil:
+		progressing.true, progressing.why = true, *v.moving
+	case v.refused != nil:
+		progressing.why = plan.Problem{Reason: v1alpha1.ReasonRefused, Message: "the spec was refused; what was in effect stays"}
+	}
+	confined := conditionFact{
+		kind: v1alpha1.ConditionAgentsConfined, true: v.confined.Reason == v1alpha1.ReasonConfined,
+		unknown: v.confined.Reason == v1alpha1.ReasonAdmissionPolicyUnknown, why: v.confined,
+	}
+	return []conditionFact{ready, progressing, stalled, confined}
+}
+
+// verdict looks at the pass.
+func (p *pass) verdict() verdict {
+	v := verdict{refused: p.refusal, nodes: len(p.cluster.Nodes), confined: p.confined}
+	if !p.snap.config.DeletionTimestamp.IsZero() {
+		v.asked = p.confirmed()
+		v.teardown = p.teardownMessage()
+	}
+	v.blocked = p.nodeProblems([]string{
+		v1alpha1.ReasonSubnetsExhausted, v1alpha1.ReasonNodeAddressOverlaps, v1alpha1.ReasonPodCIDROverlaps,
+		v1alpha1.ReasonReservationOverlaps, v1alpha1.ReasonOutsideNetwork,
+	}, p.leases.Problems)
+	v.rejected = p.nodeProblems([]string{v1alpha1.ReasonDuplicatePublicIP, v1alpha1.ReasonPublicIPRejected}, p.endpoints.Problems)
+	if p.effective != nil && p.step.Stage != rollout.Settled {
+		v.moving = p.movingMessage()
+	}
+	v.notReady = p.notReadyMessage()
+	return v
+}
+
+func (p *pass) teardownMessage() *plan.Problem {
+	switch {
+	case v1alpha1.TeardownConfirmed != p.snap.config.Annotations[v1alpha1.TeardownAnnotation]:
+		return &plan.Problem{Reason: v1alpha1.ReasonTeardownPending, Message: fmt.Sprintf(
+			"%d nodes use the network and would be cut off, %s among them: to go on, set the annotation %s: %s on the NetworkConfig (this cannot be undone)",
+			len(p.teardown.InUse), first(p.teardown.InUse), v1alpha1.TeardownAnnotation, v1alpha1.TeardownConfirmed)}
+	case !p.teardown.Clean():
+		return &plan.Problem{Reason: v1alpha1.ReasonTearingDown, Message: fmt.Sprintf(
+			"waiting for the agents of %d nodes to clean up, %s among them", len(p.teardown.Blocking), first(p.teardown.Blocking))}
+	}
+	return &plan.Problem{Reason: v1alpha1.ReasonTearingDown, Message: "all agents have cleaned up; leases are going"}
+}
+
+func first(names []string) string {
+	if len(names) == 0 {
+		return "none"
+	}
+	return names[0]
+}
+
+// nodeProblems picks, of the problems of nodes, the one with the first of the reasons, and says how many nodes have it.
+func (p *pass) nodeProblems(reasons []string, problems map[string]plan.Problem) *plan.Problem {
+	for _, reason := range reasons {
+		var names []string
+		for _, name := range slices.Sorted(maps.Keys(problems)) {
+			if problems[name].Reason == reason {
+				names = append(names, name)
+			}
+		}
+		if len(names) == 0 {
+			continue
+		}
+		if reason == v1alpha1.ReasonSubnetsExhausted {
+			return &plan.Problem{Reason: reason, Message: fmt.Sprintf("%d nodes wait for a subnet, %s first: %s",
+				len(names), first(p.leases.Exhausted), problems[names[0]].Message)}
+		}
+		return &plan.Problem{Reason: reason, Message: fmt.Sprintf("%d nodes affected, %s among them: %s", len(names), names[0], problems[names[0]].Message)}
+	}
+	return nil
+}
+
+func (p *pass) movingMessage() *plan.Problem {
+	doing := map[rollout.Stage]string{
+		rollout.Preparing: "nodes are preparing to receive", rollout.Switching: "nodes are switching to", rollout.Cleaning: "nodes are confirming",
+	}[p.step.Stage]
+	message := fmt.Sprintf("%s revision %s", doing, p.step.Target)
+	if n := len(p.step.Waiting); n > 0 {
+		message += fmt.Sprintf(": waiting for %d of %d nodes, %s among them", n, len(p.cluster.Nodes), p.step.Waiting[0])
+	}
+	return &plan.Problem{Reason: v1alpha1.ReasonRollingOut, Message: message}
+}
+
+func (p *pass) notReadyMessage() *plan.Problem {
+	var names []string
+	for name := range p.cluster.Nodes {
+		if !nodeReady(p.cluster.NodeNetworks[name]) {
+			names = append(names, name)
+		}
+	}
+	if len(names) == 0 {
+		return nil
+	}
+	slices.Sort(names)
+	why := "its agent has not reported for its present NodeNetwork"
+	if r := p.cluster.NodeNetworks[names[0]].Report; r.Known && r.Current && r.Word != "" {
+		why = r.Reason + ": " + r.Message
+	}
+	return &plan.Problem{Reason: v1alpha1.ReasonNodesNotReady, Message: fmt.Sprintf("%d of %d nodes are not ready, %s among them (%s)",
+		len(names), len(p.cluster.Nodes), names[0], why)}
+}
+
+// announce records an event for every condition that has turned.
+func (p *pass) announce(before, after *v1alpha1.NetworkConfig) {
+	for _, c := range after.Status.Conditions {
+		old := meta.FindStatusCondition(before.Status.Conditions, c.Type)
+		if old != nil && old.Status == c.Status && old.Reason == c.Reason {
+			continue
+		}
+		eventType := corev1.EventTypeNormal
+		if c.Type == v1alpha1.ConditionStalled && c.Status == metav1.ConditionTrue || c.Reason == v1alpha1.ReasonAdmissionPolicyMissing {
+			eventType = corev1.EventTypeWarning
+		}
+		if eventType == corev1.EventTypeNormal && c.Type != v1alpha1.ConditionReady {
+			continue // Ready tells it
+		}
+		p.event(after, after.Name, c.Type, eventType, c.Reason, "Report", c.Message)
+	}
+}
+
+// readyReason is the reason of the condition Ready, "Unknown" without one.
+func readyReason(conditions []metav1.Condition) string {
+	if c := meta.FindStatusCondition(conditions, v1alpha1.ConditionReady); c != nil {
+		return c.Reason
+	}
+	return "Unknown"
+}
