@@ -20,8 +20,10 @@ type Options struct {
 	OwnedFiles []OwnedFile
 	// Kernel is the network configuration; nil means that of the caller's network namespace.
 	Kernel Kernel
-	// Filters are the packet filters, in the order in which they are applied; nil means nftables and iptables.
-	Filters []Filter
+	// Table is hopsack's own packet filter, which routes wait for; nil means that of package nft.
+	Table Filter
+	// Forward lets pods' packets pass the host's packet filter; nil means that of package nft.
+	Forward Filter
 	// ProcSys is where sysctls are; "" means /proc/sys.
 	ProcSys string
 	// LoadModule loads a kernel module; nil means modprobe.
@@ -104,26 +106,28 @@ func New(o Options) (*Dataplane, error) {
 	if o.LoadModule == nil {
 		o.LoadModule = modprobe
 	}
-	if o.Filters == nil {
-		table, err := nft.NewTable()
-		if err != nil {
-			return nil, err
-		}
-		forward, err := nft.NewForward()
-		if err != nil {
-			return nil, err
-		}
-		o.Filters = []Filter{table, forward}
+	if err := o.open(); err != nil {
+		return nil, err
 	}
-	d := &Dataplane{opts: o, kernel: o.Kernel, sysctls: newSysctls(o)}
-	if d.kernel == nil {
-		kernel, err := NewNetlink()
-		if err != nil {
-			return nil, err
+	return &Dataplane{opts: o, kernel: o.Kernel, sysctls: newSysctls(o)}, nil
+}
+
+// open fills in what reaches the kernel.
+func (o *Options) open() (err error) {
+	if o.Kernel == nil {
+		if o.Kernel, err = NewNetlink(); err != nil {
+			return err
 		}
-		d.kernel = kernel
 	}
-	return d, nil
+	if o.Table == nil {
+		if o.Table, err = nft.NewTable(); err != nil {
+			return err
+		}
+	}
+	if o.Forward == nil {
+		o.Forward, err = nft.NewForward()
+	}
+	return err
 }
 
 // Sync makes the node what want says; the zero State removes everything that is hopsack's. Every call reads the kernel

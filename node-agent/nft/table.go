@@ -2,22 +2,159 @@ package nft
 
 import (
 	"context"
+	"fmt"
+	"slices"
+
+	"golang.org/x/sys/unix"
+	"sigs.k8s.io/knftables"
 
 	"github.com/hopsack-net/hopsack/node-agent/desired"
 )
 
-type Table struct{}
-
-func NewTable() (*Table, error) { return &Table{}, nil }
-
-func (*Table) Sync(ctx context.Context, want *desired.Firewall, full bool) (int, []desired.Problem, error) {
-	return 0, nil, nil
+// Table keeps the nftables table. It is not safe for concurrent use.
+type Table struct {
+	kernel *reader
+	nft    knftables.Interface // nil until first needed: finding it out runs the nft program
+	// have is what the table was made from, nil when that is not known.
+	have       *desired.Firewall
+	seen       fingerprint
+	generation uint32
 }
 
-type Forward struct{}
+// NewTable returns a Table of the caller's network namespace that has touched nothing.
+func NewTable() (*Table, error) {
+	kernel, err := newReader()
+	if err != nil {
+		return nil, err
+	}
+	return &Table{kernel: kernel}, nil
+}
 
-func NewForward() (*Forward, error) { return &Forward{}, nil }
+// Sync makes the table what want says, and removes it when want is nil. It returns the number of changes; a whole table
+// written counts as one. The table found by the first call of a process is replaced, as nothing tells what made it. A full
+// call looks at the table although nothing says that it changed. There are no problems, only errors: without the table no
+// route may be made.
+func (t *Table) Sync(ctx context.Context, want *desired.Firewall, full bool) (int, []desired.Problem, error) {
+	if want == nil {
+		changes, err := t.remove(ctx)
+		return changes, nil, err
+	}
+	intact, err := t.intact(full)
+	if err != nil {
+		return 0, nil, err
+	}
+	if intact && sameRules(t.have, want) {
+		if changes, err := t.update(ctx, want); err == nil {
+			return changes, nil, nil
+		} // else somebody was faster: write it all
+	}
+	if err := t.write(ctx, want, 1, func(tx *knftables.Transaction) { render(tx, want) }); err != nil {
+		return 0, nil, err
+	}
+	return 1, nil, nil
+}
 
-func (*Forward) Sync(ctx context.Context, want *desired.Firewall, full bool) (int, []desired.Problem, error) {
-	return 0, nil, nil
+// intact says whether the table is as the last call left it.
+func (t *Table) intact(full bool) (bool, error) {
+	if t.have == nil {
+		return false, nil
+	}
+	generation, err := t.kernel.generation()
+	if err != nil {
+		return false, err
+	}
+	if generation == t.generation && !full {
+		return true, nil
+	}
+	now, err := t.kernel.fingerprint(unix.NFPROTO_INET, TableName)
+	if err != nil {
+		return false, err
+	}
+	if !now.equal(t.seen) {
+		return false, nil
+	}
+	t.generation = generation // read before the fingerprint: a change in between makes the next call look again
+	return true, nil
+}
+
+// update brings the sets up to date.
+func (t *Table) update(ctx context.Context, want *desired.Firewall) (int, error) {
+	changes := 0
+	err := t.write(ctx, want, 0, func(tx *knftables.Transaction) { changes = update(tx, t.have, want) })
+	return changes, err
+}
+
+// write runs a transaction, unless it is empty, and remembers what the table looks like after it.
+func (t *Table) write(ctx context.Context, want *desired.Firewall, atLeast int, fill func(*knftables.Transaction)) error {
+	if err := t.open(); err != nil {
+		return err
+	}
+	tx := t.nft.NewTransaction()
+	fill(tx)
+	if tx.NumOperations() == 0 && atLeast == 0 {
+		return nil
+	}
+	t.have = nil
+	if err := t.nft.Run(ctx, tx); err != nil {
+		return fmt.Errorf("write nftables table %s: %w", TableName, err)
+	}
+	return t.remember(want)
+}
+
+// remember looks at the table just written. One that does not have what was written was changed in that moment, and is not
+// remembered, so that the next call writes it again.
+func (t *Table) remember(want *desired.Firewall) error {
+	generation, err := t.kernel.generation()
+	if err != nil {
+		return err
+	}
+	seen, err := t.kernel.fingerprint(unix.NFPROTO_INET, TableName)
+	if err != nil {
+		return err
+	}
+	peers := seen.elements[setPeers+"4"] + seen.elements[setPeers+"6"]
+	if seen.rules != len(rules(want)) || peers != len(want.Peers) || seen.elements[setPorts] != len(want.TunnelPorts) {
+		return fmt.Errorf("nftables table %s was changed while it was written", TableName)
+	}
+	t.have, t.seen, t.generation = clone(want), seen, generation
+	return nil
+}
+
+// clone keeps the lists from being changed by whoever made them.
+func clone(fw *desired.Firewall) *desired.Firewall {
+	out := *fw
+	out.PodNetworks, out.LocalSubnets, out.Except = slices.Clone(fw.PodNetworks), slices.Clone(fw.LocalSubnets), slices.Clone(fw.Except)
+	out.NodeAddrs, out.TunnelPorts, out.Peers = slices.Clone(fw.NodeAddrs), slices.Clone(fw.TunnelPorts), slices.Clone(fw.Peers)
+	return &out
+}
+
+func (t *Table) remove(ctx context.Context) (int, error) {
+	t.have = nil
+	found, err := t.kernel.exists(unix.NFPROTO_INET, TableName)
+	if err != nil || !found {
+		return 0, err
+	}
+	if err := t.open(); err != nil {
+		return 0, err
+	}
+	tx := t.nft.NewTransaction()
+	tx.Add(&knftables.Table{})
+	tx.Delete(&knftables.Table{})
+	if err := t.nft.Run(ctx, tx); err != nil {
+		return 0, fmt.Errorf("delete nftables table %s: %w", TableName, err)
+	}
+	return 1, nil
+}
+
+// open finds the nft program, once.
+func (t *Table) open() error {
+	if t.nft != nil {
+		return nil
+	}
+	nft, err := knftables.New(knftables.InetFamily, TableName)
+	if err != nil {
+		return fmt.Errorf("find nft: %w", err)
+	}
+	t.nft = nft
+	return nil
 }

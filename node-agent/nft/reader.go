@@ -1,0 +1,232 @@
+package nft
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
+
+	"github.com/hopsack-net/hopsack/node-agent/dataplane/attr"
+)
+
+const (
+	readTimeout = 10 * time.Second
+	// dumpTries is how often a dump is begun again that a change interrupted.
+	dumpTries = 5
+)
+
+// reader reads nftables by netlink, in the network namespace it was opened in.
+type reader struct {
+	sockets map[int]*nl.SocketHandle
+}
+
+func newReader() (*reader, error) {
+	socket, err := nl.Subscribe(unix.NETLINK_NETFILTER)
+	if err != nil {
+		return nil, fmt.Errorf("open nftables socket: %w", err)
+	}
+	timeout := unix.NsecToTimeval(readTimeout.Nanoseconds())
+	if err := errors.Join(socket.SetSendTimeout(&timeout), socket.SetReceiveTimeout(&timeout)); err != nil {
+		socket.Close()
+		return nil, fmt.Errorf("set nftables timeout: %w", err)
+	}
+	return &reader{map[int]*nl.SocketHandle{unix.NETLINK_NETFILTER: {Socket: socket}}}, nil
+}
+
+// nfgenmsg is the header of every message: family, version and resource, which is not used.
+type nfgenmsg byte
+
+func (f nfgenmsg) Len() int          { return 4 }
+func (f nfgenmsg) Serialize() []byte { return []byte{byte(f), unix.NFNETLINK_V0, 0, 0} }
+
+// get sends a request and calls see with the attributes of each answer.
+func (r *reader) get(message int, flags uint16, family byte, see func(attrs []byte), with ...*nl.RtAttr) error {
+	const length = 4
+	var err error
+	for range dumpTries {
+		req := &nl.NetlinkRequest{
+			NlMsghdr: unix.NlMsghdr{
+				Len: unix.SizeofNlMsghdr, Type: uint16(unix.NFNL_SUBSYS_NFTABLES<<8 | message), Flags: unix.NLM_F_REQUEST | flags,
+			},
+			Sockets: r.sockets,
+		}
+		req.AddData(nfgenmsg(family))
+		for _, a := range with {
+			req.AddData(a)
+		}
+		var answers [][]byte
+		if answers, err = req.Execute(unix.NETLINK_NETFILTER, 0); errors.Is(err, nl.ErrDumpInterrupted) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		for _, a := range answers {
+			if len(a) >= length {
+				see(a[length:])
+			}
+		}
+		return nil
+	}
+	return err
+}
+
+func text(typ int, s string) *nl.RtAttr { return nl.NewRtAttr(typ, nl.ZeroTerminated(s)) }
+
+// generation is a number that every change of any table makes another one.
+func (r *reader) generation() (uint32, error) {
+	var id uint32
+	err := r.get(unix.NFT_MSG_GETGEN, 0, unix.AF_UNSPEC, func(attrs []byte) {
+		id = attr.BigUint32(attr.Find(attrs, unix.NFTA_GEN_ID))
+	})
+	if err != nil {
+		return 0, fmt.Errorf("read nftables generation: %w", err)
+	}
+	return id, nil
+}
+
+// exists says whether there is such a table.
+func (r *reader) exists(family byte, table string) (bool, error) {
+	err := r.get(unix.NFT_MSG_GETTABLE, 0, family, func([]byte) {}, text(unix.NFTA_TABLE_NAME, table))
+	if errors.Is(err, unix.ENOENT) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("read nftables table %s: %w", table, err)
+	}
+	return true, nil
+}
+
+// rules are the handles of a chain's rules in order, prefixed with the chain's name; chain "" means all of a table. Without
+// the table or chain there are none.
+func (r *reader) rules(family byte, table, chain string) ([]string, error) {
+	with := []*nl.RtAttr{text(unix.NFTA_RULE_TABLE, table)}
+	if chain != "" {
+		with = append(with, text(unix.NFTA_RULE_CHAIN, chain))
+	}
+	var out []string
+	err := r.get(unix.NFT_MSG_GETRULE, unix.NLM_F_DUMP, family, func(attrs []byte) {
+		if name := attr.String(attr.Find(attrs, unix.NFTA_RULE_CHAIN)); chain == "" || name == chain {
+			out = append(out, fmt.Sprintf("%s %d", name, attr.BigUint64(attr.Find(attrs, unix.NFTA_RULE_HANDLE))))
+		}
+	}, with...)
+	if err != nil && !errors.Is(err, unix.ENOENT) {
+		return nil, fmt.Errorf("read nftables rules of %s: %w", table, err)
+	}
+	return out, nil
+}
+
+// chains are the attributes of a table's chains by name.
+func (r *reader) chains(family byte, table string) (map[string][]byte, error) {
+	out := map[string][]byte{}
+	err := r.get(unix.NFT_MSG_GETCHAIN, unix.NLM_F_DUMP, family, func(attrs []byte) {
+		if attr.String(attr.Find(attrs, unix.NFTA_CHAIN_TABLE)) == table {
+			out[attr.String(attr.Find(attrs, unix.NFTA_CHAIN_NAME))] = attrs
+		}
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read nftables chains of %s: %w", table, err)
+	}
+	return out, nil
+}
+
+// sets are the names of a table's sets.
+func (r *reader) sets(family byte, table string) ([]string, error) {
+	var out []string
+	err := r.get(unix.NFT_MSG_GETSET, unix.NLM_F_DUMP, family, func(attrs []byte) {
+		out = append(out, attr.String(attr.Find(attrs, unix.NFTA_SET_NAME)))
+	}, text(unix.NFTA_SET_TABLE, table))
+	if err != nil && !errors.Is(err, unix.ENOENT) {
+		return nil, fmt.Errorf("read nftables sets of %s: %w", table, err)
+	}
+	slices.Sort(out)
+	return out, nil
+}
+
+// elements are the keys of a set's elements, sorted; the one that ends an interval has a byte more.
+func (r *reader) elements(family byte, table, set string) ([][]byte, error) {
+	var out [][]byte
+	err := r.get(unix.NFT_MSG_GETSETELEM, unix.NLM_F_DUMP, family, func(attrs []byte) {
+		for _, element := range attr.All(attr.Find(attrs, unix.NFTA_SET_ELEM_LIST_ELEMENTS)) {
+			key := bytes.Clone(attr.Find(attr.Find(element, unix.NFTA_SET_ELEM_KEY), unix.NFTA_DATA_VALUE))
+			if attr.BigUint32(attr.Find(element, unix.NFTA_SET_ELEM_FLAGS))&unix.NFT_SET_ELEM_INTERVAL_END != 0 {
+				key = append(key, 1)
+			}
+			out = append(out, key)
+		}
+	}, text(unix.NFTA_SET_ELEM_LIST_TABLE, table), text(unix.NFTA_SET_ELEM_LIST_SET, set))
+	if err != nil {
+		return nil, fmt.Errorf("read nftables set %s: %w", set, err)
+	}
+	slices.SortFunc(out, bytes.Compare)
+	return out, nil
+}
+
+// fingerprint is equal for equal tables, and differs when anything but counters differs.
+type fingerprint struct {
+	sum   [sha256.Size]byte
+	rules int
+	// elements counts the elements of each set; intervals count as their ends.
+	elements map[string]int
+}
+
+func (f fingerprint) equal(g fingerprint) bool { return f.sum == g.sum && f.rules > 0 }
+
+// fingerprint reads a table. That of a table that is missing has no rules.
+func (r *reader) fingerprint(family byte, table string) (fingerprint, error) {
+	out := fingerprint{elements: map[string]int{}}
+	hash := sha256.New()
+	err := r.get(unix.NFT_MSG_GETTABLE, 0, family, func(attrs []byte) {
+		hash.Write(attr.Find(attrs, unix.NFTA_TABLE_FLAGS))
+		hash.Write(attr.Find(attrs, nftaTableHandle))
+	}, text(unix.NFTA_TABLE_NAME, table))
+	if errors.Is(err, unix.ENOENT) {
+		return out, nil
+	}
+	if err != nil {
+		return out, fmt.Errorf("read nftables table %s: %w", table, err)
+	}
+	chains, err := r.chains(family, table)
+	if err != nil {
+		return out, err
+	}
+	for _, name := range sortedKeys(chains) {
+		fmt.Fprintln(hash, "chain", name)
+		for _, typ := range []uint16{unix.NFTA_CHAIN_HANDLE, unix.NFTA_CHAIN_HOOK, unix.NFTA_CHAIN_POLICY, unix.NFTA_CHAIN_TYPE} {
+			hash.Write(attr.Find(chains[name], typ))
+		}
+	}
+	rules, err := r.rules(family, table, "")
+	if err != nil {
+		return out, err
+	}
+	fmt.Fprintln(hash, rules)
+	out.rules = len(rules)
+	sets, err := r.sets(family, table)
+	if err != nil {
+		return out, err
+	}
+	for _, name := range sets {
+		elements, err := r.elements(family, table, name)
+		if err != nil {
+			return out, err
+		}
+		fmt.Fprintln(hash, "set", name)
+		for _, e := range elements {
+			hash.Write(binary.BigEndian.AppendUint16(nil, uint16(len(e))))
+			hash.Write(e)
+		}
+		out.elements[name] = len(elements)
+	}
+	hash.Sum(out.sum[:0])
+	return out, nil
+}
+
+// nftaTableHandle is NFTA_TABLE_HANDLE (linux/netfilter/nf_tables.h), which x/sys does not have.
+const nftaTableHandle = 4
