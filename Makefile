@@ -42,7 +42,7 @@ lab: build ## Build the lab: our programs and a real etcd, kube-apiserver and ku
 	@hack/build-controlplane.sh
 
 .PHONY: test
-test: deps lab ## Run every test: unit, kernel, CRD, lab, end to end.
+test: deps lab ## Run every test: unit, kernel, API, lab, end to end.
 	@go run ./hack/runtests -exec '$(SUDO)'
 
 .PHONY: demo
