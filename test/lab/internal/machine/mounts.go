@@ -49,7 +49,8 @@ func detachBelow(dir string) error {
 			continue
 		}
 		target := unescape.Replace(fields[4])
-		if err := unix.Unmount(target, unix.MNT_DETACH); err != nil && !errors.Is(err, unix.EINVAL) {
+		// What another mount hides cannot be reached, and does not have to be.
+		if err := unix.Unmount(target, unix.MNT_DETACH); err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOENT) {
 			return fmt.Errorf("unmount %s: %w", target, err)
 		}
 	}
