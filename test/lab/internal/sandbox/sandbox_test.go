@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -46,5 +48,19 @@ func TestServeAnswersEveryRequest(t *testing.T) {
 	}
 	if err := Serve(t.Context(), strings.NewReader("{"), &out); err == nil {
 		t.Error("half a request was served")
+	}
+}
+
+func TestSinglePluginIsAListOfOne(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "00-old.conf")
+	if err := os.WriteFile(path, []byte(`{"cniVersion":"0.4.0","name":"old","type":"bridge","bridge":"br7"}`), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	list, err := singlePlugin(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if list.Name != "old" || list.CNIVersion != "0.4.0" || len(list.Plugins) != 1 || list.Plugins[0].Network.Type != "bridge" {
+		t.Errorf("got %+v", list)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"os"
 	"slices"
 	"strings"
 
@@ -182,11 +183,26 @@ func firstConfig() (*libcni.NetworkConfigList, error) {
 	if strings.HasSuffix(files[0], ".conflist") {
 		return libcni.NetworkConfFromFile(files[0])
 	}
-	conf, err := libcni.ConfFromFile(files[0])
+	return singlePlugin(files[0])
+}
+
+// singlePlugin reads the older format, one plugin per file, as a list of one.
+func singlePlugin(path string) (*libcni.NetworkConfigList, error) {
+	raw, err := os.ReadFile(path)
 	if err != nil {
 		return nil, err
 	}
-	return libcni.ConfListFromConf(conf)
+	plugin, err := libcni.NetworkPluginConfFromBytes(raw)
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", path, err)
+	}
+	list, err := json.Marshal(map[string]any{
+		"cniVersion": plugin.Network.CNIVersion, "name": plugin.Network.Name, "plugins": []json.RawMessage{raw},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", path, err)
+	}
+	return libcni.NetworkConfFromBytes(list)
 }
 
 func describe(reply Reply, result types.Result) (Reply, error) {
