@@ -141,7 +141,7 @@ const (
 	ReasonHostNotConfigured = "HostNotConfigured"
 	// ReasonForeignCNI: another CNI configuration, or a leftover of one, was found; the message names it.
 	ReasonForeignCNI = "ForeignCNI"
-	// ReasonUnmanaged: spec.cni.conflist is Unmanaged, the user writes it.
+	// ReasonUnmanaged: spec.cni.conflist is Disabled, the user writes it.
 	ReasonUnmanaged = "Unmanaged"
 	// ReasonComplete: every known peer is in the list of leases.
 	ReasonComplete = "Complete"
