@@ -119,7 +119,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, _ reconcile.Request) (reconc
 	}
 	snap, err := r.snapshot(ctx)
 	if err != nil {
-		return reconcile.Result{}, err
+		return outcome(ctx, err, 0)
 	}
 	if r.echo.lags(snap, start) {
 		return reconcile.Result{RequeueAfter: cacheLag}, nil
@@ -129,13 +129,18 @@ func (r *Reconciler) Reconcile(ctx context.Context, _ reconcile.Request) (reconc
 	elapsed := r.Now().Sub(start)
 	r.rested = start.Add(elapsed + min(max(elapsed, restMin), restMax))
 	r.Metrics.observe(p, elapsed)
-	if err := p.failure(); err != nil {
-		if apierrors.IsConflict(err) {
-			// Somebody wrote meanwhile; what the cache shows next is planned anew.
-			ctrl.LoggerFrom(ctx).V(1).Info("Planning again", keyReason, err.Error())
-			return reconcile.Result{RequeueAfter: retryFirst}, nil
-		}
-		return reconcile.Result{}, err
+	return outcome(ctx, p.failure(), p.sleep(r.Now()))
+}
+
+// outcome is the end of a pass. A conflict is none of anybody's business: somebody wrote meanwhile, or a cache lags, and what
+// the cache shows next is planned anew.
+func outcome(ctx context.Context, err error, sleep time.Duration) (reconcile.Result, error) {
+	switch {
+	case err == nil:
+		return reconcile.Result{RequeueAfter: sleep}, nil
+	case apierrors.IsConflict(err):
+		ctrl.LoggerFrom(ctx).V(1).Info("Planning again", keyReason, err.Error())
+		return reconcile.Result{RequeueAfter: retryFirst}, nil
 	}
-	return reconcile.Result{RequeueAfter: p.sleep(r.Now())}, nil
+	return reconcile.Result{}, err
 }

@@ -149,7 +149,7 @@ func (p *pass) sleep(now time.Time) time.Duration {
 	if p.again {
 		return retryFirst
 	}
-	d := resync
+	d := min(resync, max(p.r.policy.until.Sub(now), retryFirst))
 	if !p.leases.Next.IsZero() {
 		d = min(d, max(p.leases.Next.Sub(now), retryFirst))
 	}
