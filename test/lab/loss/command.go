@@ -65,7 +65,8 @@ func NewCommand(resolve func(target string) (Endpoint, error)) *cobra.Command {
 		},
 	}
 	cmd.Flags().IntVar(&o.Rate, "rate", DefaultRate, "packets per second of each UDP stream")
-	cmd.Flags().StringVar(&size, "size", fmt.Sprint(DefaultSize), "bytes of UDP payload, or max: fill the route's MTU, with DF set")
+	cmd.Flags().StringVar(&size, "size", fmt.Sprint(DefaultSize),
+		"bytes of UDP payload, or max: fill the route's MTU, with DF set")
 	cmd.Flags().BoolVar(&o.TCP, "tcp", false, "also a paced TCP connection and new TCP connections")
 	return cmd
 }
@@ -75,6 +76,11 @@ func report(cmd *cobra.Command, o Options) error {
 	ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	res, err := Run(ctx, o)
+	var inner *CommandError
+	if errors.As(err, &inner) && err.Error() != inner.Error() {
+		// Whoever exits with the command's status has no place for the probe's own complaint.
+		fmt.Fprintln(cmd.ErrOrStderr(), "loss:", err)
+	}
 	if res.Streams == nil {
 		return err
 	}

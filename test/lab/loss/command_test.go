@@ -189,11 +189,12 @@ func TestAProbeKeptFromRunningSaysSo(t *testing.T) {
 	if res.Lost != 0 || res.Broken != 0 {
 		t.Errorf("got %d lost, %d broken; want none: the network was fine", res.Lost, res.Broken)
 	}
-	between(t, "gap", res.LongestGapMs, 280, 2000)
+	between(t, "gap", res.LongestGapMs, 280, 5000)
 	// The gap is the machine's: jitter explains it, for TCP too.
-	between(t, "jitter", res.JitterMs, res.LongestGapMs-20, 2000)
-	between(t, "tcp jitter", res.mustStream(t, "a->b tcp long-lived").JitterMs, res.mustStream(t, "a->b tcp long-lived").TCPStallMs-20, 2000)
-	between(t, "skipped", res.Skipped, 4*150, 4*2000)
+	between(t, "jitter", res.JitterMs, res.LongestGapMs-100, 5000)
+	tcp := res.mustStream(t, longTCP)
+	between(t, "tcp jitter", tcp.JitterMs, tcp.TCPStallMs-100, 5000)
+	between(t, "skipped", res.Skipped, 4*150, 4*5000)
 }
 
 func TestUsageErrors(t *testing.T) {

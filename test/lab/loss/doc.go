@@ -23,8 +23,9 @@
 // # What counts
 //
 // A packet is lost when it has not arrived DrainUDP after the command ended, or when the sender's own kernel refused
-// it (no route, an nftables drop: counted in Refused too). A source port is not used again for 40 s (a conntrack entry without an answer
-// lives for 30), so that the new-port stream meets the NAT and routing decisions of a first packet each time.
+// it (no route, an nftables drop: counted in Refused too). A source port is not used again for 40 s (a conntrack entry
+// without an answer lives for 30), so that every packet of the new-port stream meets the NAT and routing decisions of
+// a first packet.
 //
 // With SizeMax every packet fills the sender's route MTU with DF set, as a TCP sender would: a packet refused with
 // EMSGSIZE is resent at once at the route's new MTU and is not lost (counted in Resized), the size follows the route

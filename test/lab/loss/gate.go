@@ -7,55 +7,80 @@ import (
 	"net/netip"
 )
 
+// gateStreams are requests of the client and answers of the pod.
+type gateStreams struct {
+	long, fresh, longReply, freshReply *stream
+}
+
 // openNodePort sets up requests from the client through the node to the pod, and the pod's answers.
 func (p *probe) openNodePort(ctx context.Context, np *NodePort) error {
 	if err := checkFiles(p.o.Rate); err != nil {
 		return err
 	}
-	client, pod := p.o.From, p.o.To
-	gate := Endpoint{Name: nodePortName(np.Node.Name, pod.Name), LearnSource: np.Node.LearnSource}
-	masked := expectation{addr: np.Node.Source}
-	long := p.newUDPStream(client, gate, "udp long-lived", masked)
-	fresh := p.newUDPStream(client, gate, "udp new-port", masked)
-	// The requests' source is the node's, who learns it too; that of the answers is the NodePort and known.
-	long.in.learn, fresh.in.learn = np.Node.LearnSource, np.Node.LearnSource
-	longReply := p.newUDPStream(gate, client, "udp long-lived", expectation{})
-	freshReply := p.newUDPStream(gate, client, "udp new-port", expectation{})
-	longReply.in.learn, freshReply.in.learn = false, false
-	longReply.answers, freshReply.answers = long, fresh
-
-	r, t, err := p.openReceiver(pod, long, fresh, longReply, freshReply)
+	s := p.gateStreams(np)
+	t, err := p.openBackend(np, s)
 	if err != nil {
 		return err
 	}
-	err = inNetNS(pod.NetNS, func() error {
-		r.sizer, err = newSizer(p.family, netip.AddrPortFrom(np.Node.Source, 9), p.o.Size)
-		return err
-	})
-	if err != nil {
-		return fmt.Errorf("size answers of %s: %w", pod.Name, err)
+	backends := []backend{{"udp", t.long}}
+	for _, to := range t.fresh {
+		backends = append(backends, backend{"udp", to})
 	}
-	backends := append([]backend{{"udp", t.long}}, udpBackends(t.fresh)...)
 	var accept *acceptor
 	if p.o.TCP {
 		var port uint16
 		p.tcp = &tcpProbe{run: p.run, phase: &p.phase}
-		if accept, port, err = p.openAcceptor(pod); err != nil {
+		if accept, port, err = p.openAcceptor(p.o.To); err != nil {
 			return err
 		}
-		backends = append(backends, backend{"tcp", netip.AddrPortFrom(pod.Addr, port)})
+		backends = append(backends, backend{"tcp", netip.AddrPortFrom(p.o.To.Addr, port)})
 	}
 	entries, err := p.forward(ctx, np, backends)
 	if err != nil {
 		return err
 	}
-	longReply.in.want = expectation{np.Node.Underlay, entries[0].Port(), entries[0].Port()}
-	udpEnd := entries[len(t.fresh)]
-	freshReply.in.want = expectation{np.Node.Underlay, entries[1].Port(), udpEnd.Port()}
+	long, fresh := entries[0], entries[1:1+len(t.fresh)]
+	s.longReply.in.want = expectation{addr: long.Addr(), low: long.Port(), high: long.Port()}
+	s.freshReply.in.want = expectation{addr: long.Addr(), low: fresh[0].Port(), high: fresh[len(fresh)-1].Port()}
 	if p.o.TCP {
-		p.openGateTCP(gate, accept, tcpRoute{client.NetNS, entries[len(entries)-1]}, masked)
+		client, gate := p.o.From.Name, nodePortName(np.Node.Name, p.o.To.Name)
+		route := tcpRoute{p.o.From.NetNS, entries[len(entries)-1]}
+		p.addLong(client, gate, route, accept, seenAs(np.Node))
+		p.addFresh(client, gate, route, accept, seenAs(np.Node))
 	}
-	return p.openClient(long, fresh, longReply, freshReply, entries[0], entries[1:1+len(t.fresh)])
+	return p.openClient(s, long, fresh)
+}
+
+// gateStreams makes the UDP streams. The pod must see requests come from the node; where answers must come from is
+// known when the NodePorts are.
+func (p *probe) gateStreams(np *NodePort) gateStreams {
+	client, gate := p.o.From.Name, nodePortName(np.Node.Name, p.o.To.Name)
+	s := gateStreams{
+		long:       p.newUDPStream(client, gate, "udp long-lived", seenAs(np.Node)),
+		fresh:      p.newUDPStream(client, gate, "udp new-port", seenAs(np.Node)),
+		longReply:  p.newUDPStream(gate, client, "udp long-lived", expectation{}),
+		freshReply: p.newUDPStream(gate, client, "udp new-port", expectation{}),
+	}
+	s.longReply.answers, s.freshReply.answers = s.long, s.fresh
+	return s
+}
+
+// openBackend opens the pod's sockets, which answer.
+func (p *probe) openBackend(np *NodePort, s gateStreams) (targets, error) {
+	pod := p.o.To
+	r, t, err := p.openReceiver(pod, s.long, s.fresh, s.longReply, s.freshReply)
+	if err != nil {
+		return targets{}, err
+	}
+	err = inNetNS(pod.NetNS, func() error {
+		// Any port will do: it is the route back to the node that is asked.
+		r.sizer, err = newSizer(p.family, netip.AddrPortFrom(np.Node.Source, 9), p.o.Size)
+		return err
+	})
+	if err != nil {
+		return targets{}, fmt.Errorf("size answers of %s: %w", pod.Name, err)
+	}
+	return t, nil
 }
 
 // nodePortName is how lab loss names a NodePort.
@@ -65,14 +90,6 @@ func nodePortName(node, pod string) string { return "nodeport:" + node + ":" + p
 type backend struct {
 	proto string
 	to    netip.AddrPort
-}
-
-func udpBackends(to []netip.AddrPort) []backend {
-	var b []backend
-	for _, t := range to {
-		b = append(b, backend{"udp", t})
-	}
-	return b
 }
 
 // forward gives every backend a NodePort and returns them in order.
@@ -100,7 +117,7 @@ func (p *probe) forward(ctx context.Context, np *NodePort, backends []backend) (
 }
 
 // openClient opens the client's sockets: one that sends and receives for the long-lived stream, and the pool.
-func (p *probe) openClient(long, fresh, longReply, freshReply *stream, to netip.AddrPort, freshTo []netip.AddrPort) error {
+func (p *probe) openClient(s gateStreams, to netip.AddrPort, freshTo []netip.AddrPort) error {
 	client := p.o.From
 	err := inNetNS(client.NetNS, func() error {
 		// Not connected: a connected socket does not receive from a wrong source, and that is to be seen.
@@ -113,16 +130,16 @@ func (p *probe) openClient(long, fresh, longReply, freshReply *stream, to netip.
 		if err != nil {
 			return err
 		}
-		p.pool, err = newClientPool(p.run, newPortCycle(p.family, p.df(), freshTo), freshReply)
+		p.pool, err = newClientPool(p.run, newPortCycle(p.family, p.df(), freshTo), s.freshReply)
 		if err != nil {
 			return err
 		}
 		dst := sockaddr(to)
-		s := p.addSender(client, z, &outlet{stream: long, tx: func(b []byte) error { return sendTo(fd, b, dst) }},
-			&outlet{stream: fresh, tx: p.pool.send})
-		s.idle = p.pool.poll
+		from := p.addSender(client, z, &outlet{stream: s.long, tx: func(b []byte) error { return sendTo(fd, b, dst) }},
+			&outlet{stream: s.fresh, tx: p.pool.send})
+		from.idle = p.pool.poll
 		p.receivers = append(p.receivers, &receiver{
-			netns: client.NetNS, run: p.run, phase: &p.phase, inlets: []inlet{{fd: fd, stream: longReply}},
+			netns: client.NetNS, run: p.run, phase: &p.phase, inlets: []inlet{{fd: fd, stream: s.longReply}},
 		})
 		return nil
 	})
@@ -130,12 +147,4 @@ func (p *probe) openClient(long, fresh, longReply, freshReply *stream, to netip.
 		return fmt.Errorf("open client at %s: %w", client.Name, err)
 	}
 	return nil
-}
-
-func (p *probe) openGateTCP(gate Endpoint, at *acceptor, route tcpRoute, source expectation) {
-	// newStream takes learning from where connections come from: here the node in between.
-	client := p.o.From
-	client.LearnSource = gate.LearnSource
-	p.addLong(client, gate, route, at, source)
-	p.addFresh(client, gate, route, at, source)
 }

@@ -44,7 +44,8 @@ func nodePortRules(table string, f family, node netip.Addr, mark uint32, forward
 	fmt.Fprintf(&b, "table %s %s { flags owner; ", f.nft, table)
 	b.WriteString("chain services { ")
 	for _, w := range forwards {
-		fmt.Fprintf(&b, "%s daddr %s %s dport %d meta mark set meta mark or %#x dnat to %s; ", f.nft, node, w.proto, w.port, mark, w.to)
+		fmt.Fprintf(&b, "%s daddr %s %s dport %d meta mark set meta mark or %#x dnat to %s; ",
+			f.nft, node, w.proto, w.port, mark, w.to)
 	}
 	b.WriteString("}; ")
 	b.WriteString("chain nat-prerouting { type nat hook prerouting priority dstnat; policy accept; jump services; }; ")

@@ -49,8 +49,8 @@ type Endpoint struct {
 
 // NodePort puts kube-proxy's rules on a node in front of Options.To.
 type NodePort struct {
-	// Node is the node that gets the rules. NetNS and Underlay are required. Its Source (zero: Addr) is the address the pod must see
-	// the client's packets come from. Required.
+	// Node is the node that gets the rules. NetNS and Underlay are required. Its Source (zero: Addr) is the address the
+	// pod must see the client's packets come from. Required.
 	Node Endpoint
 	// Mark is the mark bit set on packets to be masqueraded; zero means DefaultMark.
 	Mark uint32

@@ -27,15 +27,19 @@ func TestCleanLinkLosesNothing(t *testing.T) {
 			}
 			var sent int64
 			for _, s := range res.Streams[:4] {
-				between(t, s.Name+" sent", s.Sent, 800, 1200)
+				res.atRate(t, s.Name, 1000)
 				sent += s.Sent
 			}
 			if res.Sent != sent {
 				t.Errorf("total sent: got %d, want the sum of the udp streams, %d", res.Sent, sent)
 			}
-			between(t, "tcp records", res.mustStream(t, "b->a tcp long-lived").Sent, 800, 1200)
-			between(t, "tcp connections", res.mustStream(t, "b->a tcp new").Sent, 15, 25)
-			between(t, "gap beyond jitter", res.LongestGapMs-res.JitterMs, 0, 50)
+			between(t, "tcp records", res.mustStream(t, "b->a tcp long-lived").Sent, 500, 2000)
+			between(t, "tcp connections", res.mustStream(t, "b->a tcp new").Sent, 5, 40)
+			for _, s := range res.Streams {
+				// What is longer than a period is the probe's own lateness; the kernel of a busy machine adds to it.
+				between(t, s.Name+" gap", s.LongestGapMs, 0, s.JitterMs+100)
+				between(t, s.Name+" stall", s.TCPStallMs, 0, res.JitterMs+200)
+			}
 		})
 	}
 }
@@ -138,12 +142,12 @@ func TestRefusedBySenderIsLost(t *testing.T) {
 		if err := p.a.do("ip route add unreachable 10.1.0.2/32"); err != nil {
 			return err
 		}
-		time.Sleep(100 * time.Millisecond)
+		time.Sleep(300 * time.Millisecond)
 		return p.a.do("ip route del unreachable 10.1.0.2/32")
 	}})
 	for _, name := range []string{"a->b udp long-lived", "a->b udp new-port"} {
 		c := res.mustStream(t, name)
-		between(t, name+" refused", c.Refused, 80, 400)
+		between(t, name+" refused", c.Refused, 100, 3000)
 		if c.Lost != c.Refused || !strings.Contains(c.FirstError, "no route to host") {
 			t.Errorf("%s: got %d lost, %d refused, error %q", name, c.Lost, c.Refused, c.FirstError)
 		}
@@ -187,6 +191,8 @@ func TestLowAndHighRate(t *testing.T) {
 		if res.Lost != 0 {
 			t.Errorf("rate %d: %d lost", rate, res.Lost)
 		}
-		between(t, "sent", res.Sent, int64(4*rate*6/10), int64(4*rate*13/10))
+		for _, s := range res.Streams {
+			res.atRate(t, s.Name, float64(rate))
+		}
 	}
 }

@@ -52,16 +52,15 @@ func open(ctx context.Context, o Options) (*probe, error) {
 
 func (p *probe) df() bool { return p.o.Size == SizeMax }
 
-// newStream makes a stream from one endpoint to another. source is where the receiver must see it come from.
-func (p *probe) newStream(from, to Endpoint, kind string, source expectation) *stream {
+// newStream makes a stream between two places. source is where the receiver must see it come from.
+func (p *probe) newStream(from, to, kind string, source expectation) *stream {
 	p.ids++
-	s := &stream{id: p.ids, name: fmt.Sprintf("%s->%s %s", from.Name, to.Name, kind), headers: p.family.headers}
+	s := &stream{id: p.ids, name: fmt.Sprintf("%s->%s %s", from, to, kind), headers: p.family.headers}
 	s.in.want = source
-	s.in.learn = from.LearnSource
 	return s
 }
 
-func (p *probe) newUDPStream(from, to Endpoint, kind string, source expectation) *stream {
+func (p *probe) newUDPStream(from, to, kind string, source expectation) *stream {
 	s := p.newStream(from, to, kind, source)
 	p.udp = append(p.udp, s)
 	return s
@@ -118,9 +117,8 @@ func (p *probe) openPair() error {
 	ends := [2]Endpoint{p.o.From, p.o.To}
 	for i, from := range ends {
 		to := ends[1-i]
-		source := expectation{addr: from.Source}
-		long := p.newUDPStream(from, to, "udp long-lived", source)
-		fresh := p.newUDPStream(from, to, "udp new-port", source)
+		long := p.newUDPStream(from.Name, to.Name, "udp long-lived", seenAs(from))
+		fresh := p.newUDPStream(from.Name, to.Name, "udp new-port", seenAs(from))
 		_, t, err := p.openReceiver(to, long, fresh, nil, nil)
 		if err != nil {
 			return err
@@ -169,9 +167,9 @@ func (p *probe) openTCPPair() error {
 		return err
 	}
 	there := tcpRoute{from.NetNS, netip.AddrPortFrom(to.Addr, portTo)}
-	p.addLong(from, to, there, atTo, expectation{addr: from.Source})
-	p.addFresh(from, to, there, atTo, expectation{addr: from.Source})
-	p.addFresh(to, from, tcpRoute{to.NetNS, netip.AddrPortFrom(from.Addr, portFrom)}, atFrom, expectation{addr: to.Source})
+	p.addLong(from.Name, to.Name, there, atTo, seenAs(from))
+	p.addFresh(from.Name, to.Name, there, atTo, seenAs(from))
+	p.addFresh(to.Name, from.Name, tcpRoute{to.NetNS, netip.AddrPortFrom(from.Addr, portFrom)}, atFrom, seenAs(to))
 	return nil
 }
 
@@ -186,15 +184,16 @@ func (p *probe) openAcceptor(at Endpoint) (*acceptor, uint16, error) {
 	return a, uint16(l.Addr().(*net.TCPAddr).Port), nil
 }
 
-func (p *probe) addLong(from, to Endpoint, route tcpRoute, at *acceptor, source expectation) {
+// addLong adds the long-lived connection. Records coming back on it have no source to be checked.
+func (p *probe) addLong(from, to string, route tcpRoute, at *acceptor, source expectation) {
 	there := p.newStream(from, to, "tcp long-lived", source)
 	back := p.newStream(to, from, "tcp long-lived", expectation{})
-	back.in.learn = false // records coming back on a connection have no source of their own
 	p.tcp.long = newLongLived(p.run, &p.phase, route, &p.tcp.conns, there, back)
 	at.long, at.handOver = there, p.tcp.long.accepted
 }
 
-func (p *probe) addFresh(from, to Endpoint, route tcpRoute, at *acceptor, source expectation) {
+// addFresh adds a stream of new connections.
+func (p *probe) addFresh(from, to string, route tcpRoute, at *acceptor, source expectation) {
 	s := p.newStream(from, to, "tcp new", source)
 	at.fresh = s
 	p.tcp.fresh = append(p.tcp.fresh, &freshStream{run: p.run, phase: &p.phase, route: route, conns: &p.tcp.conns, stream: s})

@@ -26,6 +26,10 @@ type receiver struct {
 	buf    receiveBuffer
 }
 
+// readPause is the time between two looks at sockets that only count. The kernel stamps what comes, so nothing is gained
+// by waking for every packet.
+const readPause = 5 * time.Millisecond
+
 // loop reads until the phase is phaseStop. The thread must be locked.
 func (r *receiver) loop() error {
 	realtime()
@@ -34,18 +38,13 @@ func (r *receiver) loop() error {
 		fds[i] = unix.PollFd{Fd: int32(in.fd), Events: unix.POLLIN}
 	}
 	for r.phase.Load() != phaseStop {
-		n, err := unix.Poll(fds, 50)
-		if err != nil && err != unix.EINTR {
+		if r.sizer == nil {
+			sleepUntil(time.Now().Add(readPause))
+		} else if _, err := unix.Poll(fds, 50); err != nil && err != unix.EINTR {
 			return fmt.Errorf("wait for packets: %w", err)
 		}
-		if n <= 0 {
-			continue
-		}
-		for i := range fds {
-			if fds[i].Revents == 0 {
-				continue
-			}
-			if err := r.drain(r.inlets[i]); err != nil {
+		for _, in := range r.inlets {
+			if err := r.drain(in); err != nil {
 				return err
 			}
 		}

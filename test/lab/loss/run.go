@@ -13,8 +13,8 @@ const minWarmUp = 300 * time.Millisecond
 
 // Run warms up, calls o.During and counts what is lost meanwhile.
 //
-// With a *CommandError (During failed) or an *OverloadError (the machine was too busy) the Result is complete; with any
-// other error it is zero. Whatever happens, sockets, threads and the NodePort's rules are gone when Run returns.
+// With a *CommandError (During failed) or an *OverloadError (the machine was too busy), or both joined, the Result is
+// complete; with any other error it is zero. Whatever happens, sockets, threads and the NodePort's rules are gone when Run returns.
 // Several may run at once.
 func Run(ctx context.Context, o Options) (res Result, err error) {
 	o, err = o.withDefaults()
@@ -37,16 +37,7 @@ func Run(ctx context.Context, o Options) (res Result, err error) {
 	p.phase.Store(phaseDrain)
 	p.drain()
 	p.stop()
-	if err := p.failed(); err != nil {
-		return Result{}, fmt.Errorf("probe: %w", err)
-	}
 	res, err = p.result(took)
-	if err != nil {
-		return Result{}, err
-	}
-	if res.Overflowed > 0 {
-		err = &OverloadError{Packets: res.Overflowed}
-	}
 	if during != nil {
 		err = errors.Join(&CommandError{Err: during}, err)
 	}
@@ -134,8 +125,11 @@ func (p *probe) outstanding() int64 {
 	return sum
 }
 
-// result gathers the counts. The threads have ended.
+// result gathers the counts. The threads have ended. With an *OverloadError the counts are complete.
 func (p *probe) result(took time.Duration) (Result, error) {
+	if err := p.failed(); err != nil {
+		return Result{}, fmt.Errorf("probe: %w", err)
+	}
 	res := Result{From: p.o.From.Name, To: p.o.To.Name, DurationMs: millis(took)}
 	if np := p.o.NodePort; np != nil {
 		res.To = nodePortName(np.Node.Name, p.o.To.Name)
@@ -162,5 +156,8 @@ func (p *probe) result(took time.Duration) (Result, error) {
 	}
 	res.Counts = totals(udp, tcp)
 	res.Streams = append(udp, tcp...)
+	if res.Overflowed > 0 {
+		return res, &OverloadError{Packets: res.Overflowed}
+	}
 	return res, nil
 }

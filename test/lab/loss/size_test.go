@@ -6,16 +6,19 @@ import (
 	"time"
 )
 
+// settle is long enough for packets of every size, also on a busy machine.
+const settle = 300 * time.Millisecond
+
 func TestMaxFollowsTheRouteMTU(t *testing.T) {
 	p := newPair(t)
 	res := measure(t, Options{From: p.from, To: p.to, Size: SizeMax, During: func(context.Context) error {
-		time.Sleep(100 * time.Millisecond)
+		time.Sleep(settle)
 		if err := p.a.do("ip route add 10.1.0.2/32 dev eth0 mtu 1400"); err != nil {
 			return err
 		}
-		time.Sleep(100 * time.Millisecond)
+		time.Sleep(settle)
 		err := p.a.do("ip route replace 10.1.0.2/32 dev eth0 mtu 1500")
-		time.Sleep(200 * time.Millisecond)
+		time.Sleep(settle)
 		return err
 	}})
 	if res.Lost != 0 {
@@ -38,8 +41,9 @@ func TestMaxGrowsBack(t *testing.T) {
 	p := newPair(t)
 	p.a.run(t, "ip route add 10.1.0.2/32 dev eth0 mtu 1400")
 	res := measure(t, Options{From: p.from, To: p.to, Size: SizeMax, During: func(context.Context) error {
+		time.Sleep(settle)
 		err := p.a.do("ip route replace 10.1.0.2/32 dev eth0 mtu 1500")
-		time.Sleep(200 * time.Millisecond)
+		time.Sleep(settle)
 		return err
 	}})
 	if c := res.mustStream(t, "a->b udp new-port"); c.SmallestPacket != 1400 || c.LargestPacket != 1500 || c.Lost != 0 {
@@ -53,12 +57,12 @@ func TestMaxDoesNotShrinkBeforeItIsTold(t *testing.T) {
 		if err := p.mid.do("ip link set port2 mtu 1400"); err != nil { // a bridge drops without a word
 			return err
 		}
-		time.Sleep(100 * time.Millisecond)
+		time.Sleep(settle)
 		return p.mid.do("ip link set port2 mtu 1500")
 	}
 	res := measure(t, Options{From: p.from, To: p.to, Size: SizeMax, During: narrow})
 	for _, name := range []string{"a->b udp long-lived", "a->b udp new-port"} {
-		between(t, name+" lost", res.mustStream(t, name).Lost, 70, 400)
+		between(t, name+" lost", res.mustStream(t, name).Lost, 100, 3000)
 	}
 	if res = measure(t, Options{From: p.from, To: p.to, Size: 1000, During: narrow}); res.Lost != 0 {
 		t.Errorf("packets that fit: got %d lost, want none", res.Lost)

@@ -186,10 +186,10 @@ func stamp(control []byte) int64 {
 // isLateReport tells errors by which a socket reports what an ICMP message said about an earlier packet. They say
 // nothing about the packet at hand.
 func isLateReport(err error) bool {
-	for _, e := range []unix.Errno{unix.ECONNREFUSED, unix.EHOSTUNREACH, unix.ENETUNREACH, unix.EHOSTDOWN, unix.ENOPROTOOPT, unix.EPROTO} {
-		if errors.Is(err, e) {
-			return true
-		}
+	switch {
+	case errors.Is(err, unix.ECONNREFUSED), errors.Is(err, unix.EHOSTUNREACH), errors.Is(err, unix.ENETUNREACH),
+		errors.Is(err, unix.EHOSTDOWN), errors.Is(err, unix.ENOPROTOOPT), errors.Is(err, unix.EPROTO):
+		return true
 	}
 	return false
 }

@@ -182,7 +182,7 @@ func (a *acceptor) serve(conn net.Conn) {
 			a.conns.close(conn)
 		}
 	default:
-		if phase := int32(h.phase); phase == phaseMeasure || a.fresh.in.learn {
+		if phase := int32(h.phase); phase == phaseMeasure || a.fresh.in.want.learn {
 			a.fresh.in.connected(src, phase)
 		}
 		if _, err := conn.Write(record); err == nil {

@@ -40,7 +40,7 @@ func (e *connEnd) loop() error {
 		if e.gone.Load() {
 			return false
 		}
-		if e.phase.Load() == phaseMeasure {
+		if e.phase.Load() != phaseWarm { // a stall is measured until all has arrived
 			e.in.out.delayed(late)
 		}
 		if failure = e.read(); failure == nil {

@@ -18,8 +18,7 @@ type arrivals struct {
 	first, last int64
 	gap         int64
 
-	want  expectation
-	learn bool // take the warm-up's source for the expected one
+	want expectation
 
 	warm     int64 // packets of the warm-up
 	lastWarm int64 // when the last of them came
@@ -31,7 +30,12 @@ type expectation struct {
 	addr netip.Addr
 	// low and high are the first and the last port allowed.
 	low, high uint16
+	// learn takes the warm-up's address for addr.
+	learn bool
 }
+
+// seenAs is what packets from e must look like to others.
+func seenAs(e Endpoint) expectation { return expectation{addr: e.Source, learn: e.LearnSource} }
 
 func (e expectation) met(src netip.AddrPort) bool {
 	if !src.IsValid() {
@@ -49,7 +53,7 @@ func (a *arrivals) warmed(at int64, src netip.AddrPort) {
 	defer a.mu.Unlock()
 	a.warm++
 	a.lastWarm = at
-	if a.learn && src.IsValid() {
+	if a.want.learn && src.IsValid() {
 		a.want.addr = src.Addr()
 	}
 }
@@ -99,7 +103,7 @@ func (a *arrivals) connected(src netip.AddrPort, phase int32) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	switch {
-	case a.learn && phase == phaseWarm:
+	case a.want.learn && phase == phaseWarm:
 		a.want.addr = src.Addr()
 	case !a.want.met(src):
 		a.wrongSource++

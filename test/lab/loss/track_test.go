@@ -21,9 +21,9 @@ func TestExpectation(t *testing.T) {
 	}{
 		"address":        {expectation{addr: right.Addr()}, right, true},
 		"other address":  {expectation{addr: right.Addr()}, wrong, false},
-		"port":           {expectation{right.Addr(), 1000, 1000}, right, true},
-		"port below":     {expectation{right.Addr(), 1001, 1002}, right, false},
-		"port above":     {expectation{right.Addr(), 998, 999}, right, false},
+		"port":           {expectation{addr: right.Addr(), low: 1000, high: 1000}, right, true},
+		"port below":     {expectation{addr: right.Addr(), low: 1001, high: 1002}, right, false},
+		"port above":     {expectation{addr: right.Addr(), low: 998, high: 999}, right, false},
 		"anything":       {expectation{}, wrong, true},
 		"record on conn": {expectation{addr: right.Addr()}, netip.AddrPort{}, true},
 	}

@@ -193,6 +193,15 @@ func sleeping(d time.Duration) func(context.Context) error {
 	}
 }
 
+// atRate fails the test when the named stream did not send rate packets per second of the command, give or take what it
+// was kept from or caught up.
+func (r Result) atRate(t *testing.T, name string, rate float64) {
+	t.Helper()
+	c := r.mustStream(t, name)
+	want, slack := r.DurationMs*rate/1000, 10+r.JitterMs*rate/1000
+	between(t, name+" sent", float64(c.Sent+c.Skipped), want-slack, want+slack)
+}
+
 // between fails the test when got is outside low..high.
 func between[T int | int64 | float64](t *testing.T, what string, got, low, high T) {
 	t.Helper()
