@@ -15,25 +15,6 @@ import (
 	"github.com/hopsack-net/hopsack/api/v1alpha1"
 )
 
-// waitForKinds waits until the API server serves every kind of hopsack.
-func (c *Cluster) waitForKinds(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
-	defer cancel()
-	return c.Wait(ctx, "the API to serve hopsack's kinds", func() (bool, error) {
-		// A new client each time: a REST mapping that was not found is remembered.
-		api, err := c.Client()
-		if err != nil {
-			return false, err
-		}
-		for _, list := range []client.ObjectList{&v1alpha1.NetworkConfigList{}, &v1alpha1.SubnetLeaseList{}, &v1alpha1.NodeNetworkList{}} {
-			if err := api.List(ctx, list); err != nil {
-				return false, err
-			}
-		}
-		return true, nil
-	})
-}
-
 // configure applies the NetworkConfig and waits until every node reports a working network.
 func (c *Cluster) configure(ctx context.Context, o Options) error {
 	raw, err := os.ReadFile(o.ConfigFile)

@@ -98,6 +98,10 @@ func stepReboot(t *testing.T, c *lab.Cluster) {
 	if _, err := c.AddPod(ctx, lab.PodSpec{Name: "short", Node: "n2", Wait: 10 * time.Second}); err != nil {
 		t.Fatal(err)
 	}
+	boot := mustExec(t, c, "n2", "cat", "/proc/sys/kernel/random/boot_id")
+	if other := mustExec(t, c, "n1", "cat", "/proc/sys/kernel/random/boot_id"); other == boot {
+		t.Errorf("n1 and n2 have the same boot ID %s", boot)
+	}
 	mustExec(t, c, "n2", "sh", "-c", "touch /run/gone /var/lib/hopsack/kept; ip link add left type bridge")
 	// A node comes up without the API server, too.
 	if err := c.Stop(ctx, lab.APIServer); err != nil {
@@ -112,6 +116,9 @@ func stepReboot(t *testing.T, c *lab.Cluster) {
 	got := mustExec(t, c, "n2", "sh", "-c", "ls /run/gone /var/lib/hopsack/kept 2>/dev/null; ls /sys/class/net; ls /etc/cni/net.d; true")
 	if want := "/var/lib/hopsack/kept\neth0\nlo\n10-stand-in.conflist\n"; got != want {
 		t.Errorf("n2 after a reboot: got %q, want %q", got, want)
+	}
+	if again := mustExec(t, c, "n2", "cat", "/proc/sys/kernel/random/boot_id"); again == boot {
+		t.Errorf("n2 has the boot ID %s before and after", boot)
 	}
 	pods, err := c.Pods()
 	if err != nil || len(pods) != 1 || pods[0].Name != "r" {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -46,7 +45,18 @@ func (c *Cluster) Up(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
-	if err := c.buildMachines(ctx, s); err != nil {
+	if err := c.buildMachines(s); err != nil {
+		return err
+	}
+	// While the API server starts: rendering needs none.
+	manifests, err := c.renderManifests(ctx)
+	if err != nil {
+		return err
+	}
+	if err := c.awaitControlPlane(ctx, s); err != nil {
+		return err
+	}
+	if err := c.applyManifests(ctx, manifests); err != nil {
 		return err
 	}
 	if err := c.startHopsack(ctx, s); err != nil {
@@ -133,8 +143,8 @@ func (s *state) match(o Options) error {
 	return nil
 }
 
-// buildMachines makes every machine and brings the control plane up. Nodes are built while the API server starts.
-func (c *Cluster) buildMachines(ctx context.Context, s *state) error {
+// buildMachines makes every machine and starts the control plane, without waiting for it.
+func (c *Cluster) buildMachines(s *state) error {
 	if err := buildUnderlay(); err != nil {
 		return err
 	}
@@ -160,6 +170,10 @@ func (c *Cluster) buildMachines(ctx context.Context, s *state) error {
 		}
 		c.say("node %s: %s", n.Name, n.prefix().Addr())
 	}
+	return nil
+}
+
+func (c *Cluster) awaitControlPlane(ctx context.Context, s *state) error {
 	for _, name := range []string{ETCD, APIServer} {
 		comp, err := c.component(s, name)
 		if err != nil {
@@ -173,12 +187,8 @@ func (c *Cluster) buildMachines(ctx context.Context, s *state) error {
 	return nil
 }
 
-// startHopsack applies the project's manifests, registers the nodes and starts controller and agents.
+// startHopsack registers the nodes and starts controller and agents.
 func (c *Cluster) startHopsack(ctx context.Context, s *state) error {
-	if err := c.applyManifests(ctx); err != nil {
-		return err
-	}
-	c.say("manifests: applied")
 	if err := c.startController(ctx, s); err != nil {
 		return err
 	}
@@ -226,24 +236,4 @@ func (c *Cluster) startAgent(ctx context.Context, s *state, n Node) error {
 		return err
 	}
 	return c.ready(ctx, comp)
-}
-
-// manifestDirs are the kustomizations the lab applies: all but the workloads, which it runs itself.
-var manifestDirs = []string{"crd", "rbac", "admission"}
-
-// applyManifests applies the project's manifests and waits until the API serves hopsack's kinds.
-func (c *Cluster) applyManifests(ctx context.Context) error {
-	var all []byte
-	for _, dir := range manifestDirs {
-		out, err := c.Kubectl(ctx, "kustomize", filepath.Join(c.root, "config", dir))
-		if err != nil {
-			return err
-		}
-		all = slices.Concat(all, []byte("---\n"), []byte(out))
-	}
-	// Server-side: a CRD does not fit into the annotation that client-side apply keeps.
-	if _, err := c.kubectl(ctx, all, "apply", "--server-side", "--force-conflicts", "-f", "-"); err != nil {
-		return err
-	}
-	return c.waitForKinds(ctx)
 }

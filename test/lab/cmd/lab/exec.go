@@ -9,6 +9,7 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 
 	"github.com/hopsack-net/hopsack/test/lab"
 	"github.com/hopsack-net/hopsack/test/lab/loss"
@@ -84,6 +85,7 @@ func foreground(cmd *exec.Cmd, start func() error) error {
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
 	defer signal.Stop(signals)
+	defer lendTerminal(cmd)()
 	if err := start(); err != nil {
 		return err
 	}
@@ -99,6 +101,22 @@ func foreground(cmd *exec.Cmd, start func() error) error {
 		return &loss.CommandError{Err: err}
 	}
 	return nil
+}
+
+// lendTerminal makes cmd the foreground process group of the terminal, if this process is it now, and returns a function
+// that takes the terminal back. A shell cannot stay in the group of a process that its PID namespace does not show.
+func lendTerminal(cmd *exec.Cmd) (takeBack func()) {
+	owner, err := unix.IoctlGetInt(unix.Stdin, unix.TIOCGPGRP)
+	if err != nil || owner != unix.Getpgrp() {
+		return func() {}
+	}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Foreground: true, Ctty: unix.Stdin}
+	return func() {
+		// Taking it back is a background process's write, which would stop this process.
+		signal.Ignore(syscall.SIGTTOU)
+		defer signal.Reset(syscall.SIGTTOU)
+		_ = unix.IoctlSetPointerInt(unix.Stdin, unix.TIOCSPGRP, owner)
+	}
 }
 
 func componentCommand(o *options, verb string) *cobra.Command {

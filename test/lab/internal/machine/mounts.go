@@ -33,6 +33,22 @@ func mountSystem() error {
 			return err
 		}
 	}
+	return newBootID()
+}
+
+// newBootID makes each start of a machine a boot of its own: nodes would share the host's, and keep it over a reboot.
+func newBootID() error {
+	id, err := os.ReadFile("/proc/sys/kernel/random/uuid")
+	if err != nil {
+		return err
+	}
+	file := filepath.Join(scratch, "boot_id")
+	if err := os.WriteFile(file, id, 0o444); err != nil {
+		return err
+	}
+	if err := unix.Mount(file, "/proc/sys/kernel/random/boot_id", "", unix.MS_BIND, ""); err != nil {
+		return fmt.Errorf("bind boot ID: %w", err)
+	}
 	return nil
 }
 
