@@ -27,7 +27,7 @@ func label(device string, prefix netip.Prefix) string {
 func (p *pass) makeAddrs() {
 	found, err := retried("addresses", p.kernel.Addrs)
 	if err != nil {
-		p.fail(KindAddress, err)
+		p.failRead(KindAddress, err)
 		return
 	}
 	actual := map[desired.AddrKey]desired.Scope{}
@@ -38,8 +38,12 @@ func (p *pass) makeAddrs() {
 			continue
 		}
 		key := desired.AddrKey{Device: name, Prefix: a.Prefix}
-		if _, wanted := p.want.Addrs[key]; !wanted && !p.ownAddr(name, a) {
+		scope, wanted := p.want.Addrs[key]
+		if !wanted && !p.ownAddr(name, a) {
 			continue
+		}
+		if wanted && a.Prefix.Addr().Is6() {
+			a.Scope = scope // the kernel derives it from the address
 		}
 		actual[key], full[key] = a.Scope, a
 	}

@@ -33,7 +33,7 @@ func (p *pass) eachTunnel(kind string, w *neighWork, read func(index int) ([]Nei
 		found, err := retried(kind+" entries of "+name, func() ([]Neigh, error) { return read(index) })
 		if err != nil {
 			w.unread[name] = true
-			p.fail(kind, err)
+			p.failRead(kind, err)
 			continue
 		}
 		for _, n := range found {

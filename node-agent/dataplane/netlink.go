@@ -79,29 +79,49 @@ func (k *Netlink) request(typ, flags int) *nl.NetlinkRequest {
 // CreateLink makes the device without a lower one, and leaves it down: a device that comes up before its MAC and address
 // generation are set would advertise itself.
 func (k *Netlink) CreateLink(name string, l desired.Link) error {
-	attrs := netlink.NewLinkAttrs()
-	attrs.Name, attrs.HardwareAddr, attrs.MTU = name, l.MAC.HardwareAddr(), l.MTU
-	var link netlink.Link
+	req := k.request(unix.RTM_NEWLINK, unix.NLM_F_CREATE|unix.NLM_F_EXCL|unix.NLM_F_ACK)
+	req.AddData(nl.NewIfInfomsg(unix.AF_UNSPEC))
+	req.AddData(nl.NewRtAttr(unix.IFLA_IFNAME, nl.ZeroTerminated(name)))
+	req.AddData(nl.NewRtAttr(unix.IFLA_ADDRESS, l.MAC[:]))
+	info := nl.NewRtAttr(unix.IFLA_LINKINFO, nil)
+	info.AddRtAttr(nl.IFLA_INFO_KIND, nl.NonZeroTerminated(string(l.Kind)))
+	mtu := l.MTU
 	switch l.Kind {
 	case desired.KindBridge:
 		// The kernel remembers that the MTU was chosen only when it is changed to it; a bridge that does not remember takes
 		// the smallest MTU of its ports. So it starts with another one, and ChangeLink sets the right one.
-		attrs.MTU = l.MTU - 1
-		link = &netlink.Bridge{LinkAttrs: attrs}
+		mtu--
 	case desired.KindVXLAN:
-		// UDPCSum stays off, for the outer header of IPv4: the inner packet has its own, and offloads that get the outer one
-		// wrong cost connections.
-		link = &netlink.Vxlan{LinkAttrs: attrs, VxlanId: int(l.VNI), Port: int(l.Port), SrcAddr: l.Local.AsSlice()}
-	default:
-		return fmt.Errorf("create link %s: unknown kind %q", name, l.Kind)
+		addVXLANData(info.AddRtAttr(nl.IFLA_INFO_DATA, nil), l)
 	}
-	if err := k.handle.LinkAdd(link); err != nil {
+	req.AddData(nl.NewRtAttr(unix.IFLA_MTU, nl.Uint32Attr(uint32(mtu))))
+	req.AddData(info)
+	if _, err := req.Execute(unix.NETLINK_ROUTE, 0); err != nil {
 		return err
 	}
 	if l.Kind == desired.KindVXLAN {
-		return k.disableAddrGen(link)
+		return k.disableAddrGen(&netlink.Device{LinkAttrs: netlink.LinkAttrs{Name: name}})
 	}
 	return nil
+}
+
+// addVXLANData says what kind of tunnel it is. The library does not do: it cannot switch the outer checksum off. The inner
+// packet has its own, and offloads that get the outer one wrong cost connections.
+func addVXLANData(data *nl.RtAttr, l desired.Link) {
+	data.AddRtAttr(nl.IFLA_VXLAN_ID, nl.Uint32Attr(l.VNI))
+	data.AddRtAttr(nl.IFLA_VXLAN_PORT, binary.BigEndian.AppendUint16(nil, l.Port))
+	data.AddRtAttr(nl.IFLA_VXLAN_LEARNING, []byte{0})
+	data.AddRtAttr(localAttr(l.Local), l.Local.AsSlice())
+	if l.Local.Is4() { // over IPv6 a checksum of zero is the exception, and both ends must agree on it
+		data.AddRtAttr(nl.IFLA_VXLAN_UDP_CSUM, []byte{0})
+	}
+}
+
+func localAttr(local netip.Addr) int {
+	if local.Is6() {
+		return nl.IFLA_VXLAN_LOCAL6
+	}
+	return nl.IFLA_VXLAN_LOCAL
 }
 
 // addrGenModeNone is IN6_ADDR_GEN_MODE_NONE (linux/if_link.h), which x/sys does not have.
@@ -130,11 +150,7 @@ func (k *Netlink) ChangeLink(index int, what LinkAttr, want desired.Link) error 
 	case AttrUp:
 		return k.handle.LinkSetUp(link)
 	case AttrLocal:
-		typ := nl.IFLA_VXLAN_LOCAL
-		if want.Local.Is6() {
-			typ = nl.IFLA_VXLAN_LOCAL6
-		}
-		return k.changeVXLAN(index, nl.NewRtAttr(typ, want.Local.AsSlice()))
+		return k.changeVXLAN(index, nl.NewRtAttr(localAttr(want.Local), want.Local.AsSlice()))
 	case AttrLearning:
 		return k.changeVXLAN(index, nl.NewRtAttr(nl.IFLA_VXLAN_LEARNING, []byte{0}))
 	}

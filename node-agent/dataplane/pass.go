@@ -23,6 +23,7 @@ type pass struct {
 	problems map[string][]string   // by reason
 	held     int                   // entries not tried because of a failure before them
 	blind    bool                  // the devices could not be read: nothing can be done
+	doubtful bool                  // something else could not be read: nothing is deleted
 
 	links    map[string]Link // by name, as they are now
 	names    map[int]string
@@ -34,6 +35,16 @@ type pass struct {
 	heldPeers    map[desired.NeighKey]bool
 	heldVTEPs    map[desired.FDBKey]bool
 	filterFailed bool
+}
+
+// run takes steps until the end, or until there is no point in going on.
+func (p *pass) run(steps ...func()) {
+	for _, step := range steps {
+		if p.ctx.Err() != nil || p.blind {
+			return
+		}
+		step()
+	}
 }
 
 // did counts a write, or notes why it failed.
@@ -54,6 +65,12 @@ func (p *pass) fail(kind string, err error) {
 	if err != nil {
 		p.did(kind, err)
 	}
+}
+
+// failRead notes that something could not be read. What it would have shown is not known, so the pass deletes nothing.
+func (p *pass) failRead(kind string, err error) {
+	p.doubtful = true
+	p.fail(kind, err)
 }
 
 // ok says that nothing of these kinds has failed so far.
@@ -78,6 +95,9 @@ func (p *pass) err() error {
 	}
 	if p.held > 0 {
 		all = append(all, fmt.Errorf("held back %d entries that need what failed", p.held))
+	}
+	if p.doubtful {
+		all = append(all, errors.New("delete nothing: not everything could be read"))
 	}
 	if err := p.ctx.Err(); err != nil {
 		all = append(all, fmt.Errorf("stop before the end: %w", err))

@@ -39,7 +39,7 @@ func (p *pass) setRoutes() {
 	})
 	if err != nil {
 		p.routes.held = true
-		p.fail(KindRoute, err)
+		p.failRead(KindRoute, err)
 		return
 	}
 	want, waiting := p.wantRoutes()
