@@ -2,9 +2,11 @@ package controller
 
 import (
 	"context"
+	"net/http"
 	"sync"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -14,7 +16,8 @@ import (
 
 // agents plays every node's agent: it reports what a good one would. Tests change what it says.
 type agents struct {
-	c *cluster
+	c       *cluster
+	clients sync.Map // client.Client by node
 
 	mu sync.Mutex
 	// silent nodes report nothing.
@@ -60,6 +63,9 @@ func (a *agents) round(ctx context.Context) {
 	if err := a.c.List(ctx, &list); err != nil {
 		return
 	}
+	var group errgroup.Group
+	group.SetLimit(16)
+	defer func() { _ = group.Wait() }() // errors are reported where they come up
 	for i := range list.Items {
 		nn := &list.Items[i]
 		a.mu.Lock()
@@ -72,9 +78,12 @@ func (a *agents) round(ctx context.Context) {
 		if silent || current && (len(nn.Status.PublicIPs) == 0 || nn.Status.PublicIPs[0] == ip) {
 			continue
 		}
-		if err := a.report(ctx, nn, ip); client.IgnoreNotFound(err) != nil && ctx.Err() == nil {
-			a.c.t.Errorf("report of %s: %v", nn.Name, err)
-		}
+		group.Go(func() error {
+			if err := a.report(ctx, nn, ip); client.IgnoreNotFound(err) != nil && ctx.Err() == nil {
+				a.c.t.Errorf("report of %s: %v", nn.Name, err)
+			}
+			return nil
+		})
 	}
 }
 
@@ -109,13 +118,38 @@ func (a *agents) report(ctx context.Context, nn *v1alpha1.NodeNetwork, ip string
 	return c.Status().Apply(ctx, client.ApplyConfigurationFromUnstructured(obj), client.FieldOwner("hopsack-agent"), client.ForceOwnership)
 }
 
-// client has the rights of the agent on a node: the service account, and the node's name as the token carries it.
+// client has the rights of the agent on a node: the service account, and the node's name as the token carries it. All share
+// one pool of connections.
 func (a *agents) client(node string) (client.Client, error) {
-	config := rest.CopyConfig(admin)
-	config.Impersonate = rest.ImpersonationConfig{
-		UserName: "system:serviceaccount:hopsack-system:hopsack-agent",
-		Groups:   []string{"system:serviceaccounts", "system:serviceaccounts:hopsack-system", "system:authenticated"},
-		Extra:    map[string][]string{"authentication.kubernetes.io/node-name": {node}},
+	if c, ok := a.clients.Load(node); ok {
+		return c.(client.Client), nil
 	}
-	return client.New(config, client.Options{Scheme: scheme, Mapper: a.c.RESTMapper()})
+	base, err := sharedTransport()
+	if err != nil {
+		return nil, err
+	}
+	c, err := client.New(admin, client.Options{
+		Scheme: scheme, Mapper: a.c.RESTMapper(), HTTPClient: &http.Client{Transport: asAgent{node: node, base: base}},
+	})
+	if err != nil {
+		return nil, err
+	}
+	a.clients.Store(node, c)
+	return c, nil
+}
+
+var sharedTransport = sync.OnceValues(func() (http.RoundTripper, error) { return rest.TransportFor(admin) })
+
+// asAgent adds the headers by which an administrator acts as an agent.
+type asAgent struct {
+	node string
+	base http.RoundTripper
+}
+
+func (a asAgent) RoundTrip(r *http.Request) (*http.Response, error) {
+	r = r.Clone(r.Context())
+	r.Header.Set("Impersonate-User", "system:serviceaccount:hopsack-system:hopsack-agent")
+	r.Header["Impersonate-Group"] = []string{"system:serviceaccounts", "system:serviceaccounts:hopsack-system", "system:authenticated"}
+	r.Header.Set("Impersonate-Extra-authentication.kubernetes.io%2Fnode-name", a.node)
+	return a.base.RoundTrip(r)
 }

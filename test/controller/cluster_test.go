@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -163,32 +164,41 @@ func (c *cluster) tryApply(spec string) error {
 // node makes a Node that is Ready.
 func (c *cluster) node(name, internalIP string, podCIDRs ...string) {
 	c.t.Helper()
+	if err := c.tryNode(name, internalIP, podCIDRs...); err != nil {
+		c.t.Fatalf("make node %s: %v", name, err)
+	}
+}
+
+func (c *cluster) tryNode(name, internalIP string, podCIDRs ...string) error {
 	ctx := context.Background()
 	n := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name}}
 	if len(podCIDRs) > 0 {
 		n.Spec.PodCIDR, n.Spec.PodCIDRs = podCIDRs[0], podCIDRs
 	}
 	if err := c.Create(ctx, n); err != nil {
-		c.t.Fatalf("create node: %v", err)
+		return err
 	}
 	n.Status.Addresses = []corev1.NodeAddress{{Type: corev1.NodeHostName, Address: name}}
 	if internalIP != "" {
 		n.Status.Addresses = append(n.Status.Addresses, corev1.NodeAddress{Type: corev1.NodeInternalIP, Address: internalIP})
 	}
 	n.Status.Conditions = []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue, Reason: "KubeletReady"}}
-	if err := c.Status().Update(ctx, n); err != nil {
-		c.t.Fatalf("update node status: %v", err)
-	}
+	return c.Status().Update(ctx, n)
 }
 
 // address is the underlay address of node i.
 func address(i int) string { return fmt.Sprintf("172.30.%d.%d", i/250, 1+i%250) }
 
-// nodes makes the nodes n1 to n<count>.
+// nodes makes the nodes n1 to n<count>, in that order where there are few.
 func (c *cluster) nodes(count int) {
 	c.t.Helper()
+	var group errgroup.Group
+	group.SetLimit(1 + count/100)
 	for i := 1; i <= count; i++ {
-		c.node(fmt.Sprintf("n%d", i), address(i))
+		group.Go(func() error { return c.tryNode(fmt.Sprintf("n%d", i), address(i)) })
+	}
+	if err := group.Wait(); err != nil {
+		c.t.Fatalf("make nodes: %v", err)
 	}
 }
 
