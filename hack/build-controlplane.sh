@@ -19,6 +19,9 @@ if ! flock -n 9; then
   flock 9
 fi
 
+# What a build that was killed has left.
+rm -f "$out"/.*.tmp.*
+
 cd "$module"
 version=$(go list -m -f '{{.Version}}' k8s.io/kubernetes)
 rest=${version#v}
@@ -43,7 +46,7 @@ build() { # NAME PACKAGE
   echo "build-controlplane: building $name ($pkg)"
   tmp=$out/.$name.tmp.$$
   trap 'rm -f "$tmp"' EXIT
-  CGO_ENABLED=0 nice go build -mod=readonly -ldflags "$ldflags" -o "$tmp" "$pkg"
+  CGO_ENABLED=0 nice go build -mod=readonly -buildvcs=false -ldflags "$ldflags" -o "$tmp" "$pkg"
   rm -f "$out/.$name.stamp"
   mv -f "$tmp" "$out/$name"
   echo "$want" >"$out/.$name.stamp"
