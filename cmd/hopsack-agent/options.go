@@ -10,6 +10,8 @@ import (
 	"github.com/spf13/cobra"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/klog/v2"
+	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/hopsack-net/hopsack/internal/handoff"
 	nodeagent "github.com/hopsack-net/hopsack/node-agent"
@@ -47,6 +49,8 @@ NAT rules and the CNI configuration as the cluster's NetworkConfig has them. Sto
 			if err != nil {
 				return err
 			}
+			klog.SetLogger(agentOptions.Log)
+			ctrllog.SetLogger(agentOptions.Log)
 			agent, err := nodeagent.New(agentOptions)
 			if err != nil {
 				return err

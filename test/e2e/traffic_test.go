@@ -22,7 +22,7 @@ func TestDirectRoutingChangeLosesNothing(t *testing.T) {
 			t.Run(p.String()+" "+name, func(t *testing.T) {
 				losesNothing(t, p, size, func(ctx context.Context) error {
 					apply(t, sample("networkconfig-direct.yaml"))
-					if route := in(t, "n1", "ip", "route", "show", "10.244.0.0/16", "root", "proto", "104"); !strings.Contains(route, "via 172.30.0.12 dev eth0") {
+					if route := in(t, "n1", "ip", "route", "show", "root", "10.244.0.0/16", "proto", "104"); !strings.Contains(route, "via 172.30.0.12 dev eth0") {
 						return errors.New("applied direct routing, and no route is direct:\n" + route)
 					}
 					apply(t, sample("networkconfig.yaml"))
