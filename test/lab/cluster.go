@@ -36,7 +36,8 @@ type Config struct {
 	Dir string
 	// Root is the repository; empty: found from the working directory, else from the program's own path.
 	Root string
-	// BinDir holds hopsack-controller, hopsack-agent, hopsack-cni, lab, cni/ and controlplane/; empty: Root/bin.
+	// BinDir holds hopsack-controller, hopsack-agent, hopsack-cni, lab, cni/ and controlplane/; empty: what the lab was
+	// started with, else Root/bin.
 	BinDir string
 	// Helper is the program that answers the hidden subcommands (see RunHidden); empty: BinDir/lab.
 	Helper string
@@ -64,6 +65,10 @@ func OpenConfig(cfg Config) (*Cluster, error) {
 	}
 	if c.binDir == "" {
 		c.binDir = filepath.Join(c.root, "bin")
+		// A lab that is up goes on with the programs it was started with.
+		if s, err := c.load(); err == nil && s.BinDir != "" {
+			c.binDir = s.BinDir
+		}
 	}
 	if c.helper == "" {
 		c.helper = filepath.Join(c.binDir, "lab")

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sync/errgroup"
 	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/tools/clientcmd"
@@ -187,10 +188,15 @@ func stepCredentials(t *testing.T, c *lab.Cluster) {
 }
 
 func stepPods(t *testing.T, c *lab.Cluster) {
+	group, ctx := errgroup.WithContext(t.Context())
 	for pod, node := range map[string]string{"a": "n1", "b": "n1", "r": "n3"} {
-		if _, err := c.AddPod(t.Context(), lab.PodSpec{Name: pod, Node: node, Wait: 10 * time.Second}); err != nil {
-			t.Fatal(err)
-		}
+		group.Go(func() error {
+			_, err := c.AddPod(ctx, lab.PodSpec{Name: pod, Node: node, Wait: 10 * time.Second})
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		t.Fatal(err)
 	}
 	first, err := c.PodIP("a")
 	if err != nil {

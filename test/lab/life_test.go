@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -135,17 +136,40 @@ func stepUpAgain(t *testing.T, c *lab.Cluster) {
 	if err := c.Kill(ctx, lab.Agent("n3")); err != nil {
 		t.Fatal(err)
 	}
+	powerOff(t, c, "n2")
 	if err := c.Up(ctx, lab.Options{Nodes: 3, Routed: 1}); err != nil {
 		t.Fatal(err)
 	}
-	if !c.Running(lab.Agent("n3")) {
-		t.Error("up did not start what was missing")
+	for _, name := range []string{lab.Agent("n3"), lab.Agent("n2")} {
+		if !c.Running(name) {
+			t.Errorf("up did not start %s", name)
+		}
+	}
+	if out := mustExec(t, c, "n2", "ls", "/sys/class/net"); out != "eth0\nlo\n" {
+		t.Errorf("devices of n2 after its machine was lost: got %q", out)
 	}
 	if again, err := c.PID(lab.Agent("n1")); err != nil || again != pid {
 		t.Errorf("up replaced what ran: pid %d, %v; it was %d", again, err, pid)
 	}
 	if err := c.Up(ctx, lab.Options{Nodes: 5}); err == nil || !strings.Contains(err.Error(), "lab node add") {
 		t.Errorf("up with another number of nodes: got %v, want a refusal that names the way", err)
+	}
+}
+
+// powerOff ends a node's machine behind the lab's back, with something left in its network namespace.
+func powerOff(t *testing.T, c *lab.Cluster, node string) {
+	t.Helper()
+	mustExec(t, c, node, "ip", "link", "add", "left", "type", "bridge")
+	pid, err := c.PID("machine/" + node)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	err = c.Wait(t.Context(), "the machine to end", func() (bool, error) { return !c.Running(lab.Agent(node)), nil })
+	if err != nil {
+		t.Fatal(err)
 	}
 }
 

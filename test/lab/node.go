@@ -86,12 +86,6 @@ func (c *Cluster) RebootNode(ctx context.Context, name string) error {
 		if err := c.endMachine(ctx, name); err != nil {
 			return err
 		}
-		if err := c.forgetPods(name); err != nil {
-			return err
-		}
-		if err := dismantleNode(n); err != nil {
-			return err
-		}
 		if err := c.buildNode(n); err != nil {
 			return err
 		}
@@ -109,8 +103,17 @@ func without(nodes []Node, drop Node) []Node {
 	return rest
 }
 
-// buildNode makes a node's network namespace, cable and machine. What runs already is kept.
+// buildNode makes a node's network namespace, cable and machine. A machine that runs is kept; one that does not starts
+// without pods and with an empty kernel, as after a power failure.
 func (c *Cluster) buildNode(n Node) error {
+	if !c.Running(machineRecord(n.Name)) {
+		if err := c.forgetPods(n.Name); err != nil {
+			return err
+		}
+		if err := dismantleNode(n); err != nil {
+			return err
+		}
+	}
 	if err := makeNetNS(n.Name); err != nil {
 		return err
 	}
