@@ -50,8 +50,9 @@ demo: deps lab ## Show the main job in a cluster of three nodes on this machine.
 	@$(SUDO) hack/demo.sh
 
 .PHONY: bench
-bench: deps lab ## Run the benchmarks.
-	go test -count=1 -run '^$$' -bench . -benchmem -timeout 60m -exec '$(SUDO)' ./test/bench/...
+bench: deps lab ## Measure hopsack against references, one line of JSON per case (BENCH="-list" names them).
+	$(GO_BUILD) -o bin/ ./test/bench
+	@$(SUDO) bin/bench $(BENCH)
 
 .PHONY: image
 image: ## Container images (they come with the work on real clusters).

@@ -34,7 +34,7 @@ generated() {
 
 format() {
   local out
-  out=$(git ls-files -z --cached --others --exclude-standard -- '*.go' | xargs -0 gofmt -l) || return
+  out=$(gofmt -l .) || return
   if [[ -n ${out} ]]; then printf 'run gofmt -w on:\n%s\n' "${out}"; return 1; fi
 }
 
