@@ -56,7 +56,7 @@ func (p *clientPool) send(b []byte) error {
 	}
 	if err := p.register(fd); err != nil {
 		unix.Close(fd)
-		return err
+		return &ownError{err}
 	}
 	if err := sendTo(fd, b, to); err != nil {
 		unix.Close(fd)

@@ -38,19 +38,19 @@ type forward struct {
 // nodePortRules renders kube-proxy's rules for forwards as one nft command. As in kube-proxy's nftables mode, the first
 // packet of a connection is marked and DNATed at dstnat (for clients on the node at output), and what is marked is
 // masqueraded at srcnat, after the mark's bit is taken off. The table has an owner: the kernel removes it together with
-// the socket of the nft process that made it.
-func nodePortRules(table string, f family, node netip.Addr, mark uint32, forwards []forward) string {
+// the socket of the nft process that made it. services names the chain of the forwards, and tells whose table it is.
+func nodePortRules(table, services string, f family, node netip.Addr, mark uint32, forwards []forward) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "table %s %s { flags owner; ", f.nft, table)
-	b.WriteString("chain services { ")
+	fmt.Fprintf(&b, "chain %s { ", services)
 	for _, w := range forwards {
 		fmt.Fprintf(&b, "%s daddr %s %s dport %d meta mark set meta mark or %#x dnat to %s; ",
 			f.nft, node, w.proto, w.port, mark, w.to)
 	}
 	b.WriteString("}; ")
-	b.WriteString("chain nat-prerouting { type nat hook prerouting priority dstnat; policy accept; jump services; }; ")
+	fmt.Fprintf(&b, "chain nat-prerouting { type nat hook prerouting priority dstnat; policy accept; jump %s; }; ", services)
 	// nft knows the name dstnat (-100) for prerouting only.
-	b.WriteString("chain nat-output { type nat hook output priority -100; policy accept; jump services; }; ")
+	fmt.Fprintf(&b, "chain nat-output { type nat hook output priority -100; policy accept; jump %s; }; ", services)
 	b.WriteString("chain nat-postrouting { type nat hook postrouting priority srcnat; policy accept; ")
 	fmt.Fprintf(&b, "meta mark and %#x == 0 return; meta mark set meta mark xor %#x; masquerade fully-random; }; }", mark, mark)
 	return b.String()
@@ -79,66 +79,68 @@ var errTaken = errors.New("the NodePorts are taken")
 // installNodePorts puts the rules into the node's namespace and returns when they are there. forwards carry the ports.
 func installNodePorts(ctx context.Context, np *NodePort, table string, forwards []forward) (*nodePorts, error) {
 	n := &nodePorts{netns: np.Node.NetNS, family: familyOf(np.Node.Underlay), forwards: forwards, exited: make(chan struct{})}
-	ready := make(chan struct{})
+	services := fmt.Sprintf("services-%x", rand.Uint64())
 	// Should this process be killed, its end of stdin goes with it and nft ends. (A parent-death signal would come too
 	// early: it follows the thread that starts nft, which ends with inNetNS.)
-	stdin, err := n.start(ready)
+	stdin, listed, err := n.start(services)
 	if err != nil {
 		return nil, err
 	}
-	rules := nodePortRules(table, n.family, np.Node.Underlay, np.Mark, forwards)
-	// Listing the table answers when nft has done what came before.
+	rules := nodePortRules(table, services, n.family, np.Node.Underlay, np.Mark, forwards)
+	// Listing the table answers when nft has done what came before, and shows another's if there was one.
 	_, werr := fmt.Fprintf(stdin, "%s\nlist table %s %s\n", rules, n.family.nft, table)
-	if err := n.awaitRules(ctx, ready); err != nil || werr != nil {
+	if err := n.awaitRules(ctx, listed); err != nil || werr != nil {
 		n.stop()
-		if strings.Contains(n.stderr.String(), "not permitted") { // it has an owner
-			err = errTaken
-		}
 		return nil, fmt.Errorf("install NodePort rules on %s: %w", np.Node.Name, errors.Join(err, werr))
 	}
 	return n, nil
 }
 
-// start runs nft, interactive so that it keeps the socket that owns the table. ready is closed when it has listed a
-// table.
-func (n *nodePorts) start(ready chan<- struct{}) (io.Writer, error) {
+// start runs nft, interactive so that it keeps the socket that owns the table. listed tells, when nft has listed a
+// table, whether that has the chain.
+func (n *nodePorts) start(chain string) (stdin io.Writer, listed <-chan bool, err error) {
 	n.cmd = exec.Command("nft", "-i")
 	// A Ctrl-C at the terminal is for lab, which then removes the table itself.
 	n.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	n.stderr = &firstLine{seen: make(chan struct{})}
 	n.cmd.Stderr = n.stderr
-	stdin, err := n.cmd.StdinPipe()
+	pipe, err := n.cmd.StdinPipe()
 	if err != nil {
-		return nil, fmt.Errorf("start nft: %w", err)
+		return nil, nil, fmt.Errorf("start nft: %w", err)
 	}
 	stdout, err := n.cmd.StdoutPipe()
 	if err != nil {
-		return nil, fmt.Errorf("start nft: %w", err)
+		return nil, nil, fmt.Errorf("start nft: %w", err)
 	}
 	if err := inNetNS(n.netns, n.cmd.Start); err != nil {
-		return nil, fmt.Errorf("start nft: %w", err)
+		return nil, nil, fmt.Errorf("start nft: %w", err)
 	}
-	n.stdin = stdin
+	n.stdin = pipe
+	found := make(chan bool, 1)
 	go func() {
 		defer close(n.exited)
-		var once sync.Once
+		ours := false
 		for lines := bufio.NewScanner(stdout); lines.Scan(); {
+			ours = ours || strings.TrimSpace(lines.Text()) == "chain "+chain+" {"
 			if lines.Text() == "}" {
-				once.Do(func() { close(ready) })
+				found <- ours // once: one table is listed
 			}
 		}
 		_ = n.cmd.Wait() // how it ended is in stderr
 	}()
-	return stdin, nil
+	return pipe, found, nil
 }
 
-func (n *nodePorts) awaitRules(ctx context.Context, ready <-chan struct{}) error {
+func (n *nodePorts) awaitRules(ctx context.Context, listed <-chan bool) error {
 	limit := time.NewTimer(10 * time.Second)
 	defer limit.Stop()
 	complaint := n.stderr.seen
 	for {
 		select {
-		case <-ready:
+		case ours := <-listed:
+			if !ours {
+				return errTaken
+			}
 			return nil
 		case <-complaint:
 			// Perhaps only a warning: it counts when the table does not follow.

@@ -187,3 +187,19 @@ func TestTwoNodePortsAtOnce(t *testing.T) {
 	}
 	g.leftovers(t)
 }
+
+func TestTakenNodePortsAreNotShared(t *testing.T) {
+	g := newGate(t)
+	forwards := []forward{{"udp", 30000, netip.MustParseAddrPort("10.244.1.2:53")}}
+	first, err := installNodePorts(context.Background(), g.o.NodePort, nodePortTable+"30000", forwards)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := installNodePorts(context.Background(), g.o.NodePort, nodePortTable+"30000", forwards); !errors.Is(err, errTaken) {
+		t.Errorf("second table of the same name: got error %v, want %v", err, errTaken)
+	}
+	if err := first.remove(); err != nil {
+		t.Error(err)
+	}
+	g.leftovers(t)
+}

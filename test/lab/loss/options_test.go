@@ -95,12 +95,12 @@ func TestNodePortRules(t *testing.T) {
 		{"tcp", 30002, netip.MustParseAddrPort("10.244.1.2:80")},
 	}
 	node := netip.MustParseAddr("172.30.0.11")
-	got := nodePortRules("t", familyOf(node), node, 0x4000, forwards)
-	want := "table ip t { flags owner; chain services { " +
+	got := nodePortRules("t", "services-1", familyOf(node), node, 0x4000, forwards)
+	want := "table ip t { flags owner; chain services-1 { " +
 		"ip daddr 172.30.0.11 udp dport 30001 meta mark set meta mark or 0x4000 dnat to 10.244.1.2:53; " +
 		"ip daddr 172.30.0.11 tcp dport 30002 meta mark set meta mark or 0x4000 dnat to 10.244.1.2:80; }; " +
-		"chain nat-prerouting { type nat hook prerouting priority dstnat; policy accept; jump services; }; " +
-		"chain nat-output { type nat hook output priority -100; policy accept; jump services; }; " +
+		"chain nat-prerouting { type nat hook prerouting priority dstnat; policy accept; jump services-1; }; " +
+		"chain nat-output { type nat hook output priority -100; policy accept; jump services-1; }; " +
 		"chain nat-postrouting { type nat hook postrouting priority srcnat; policy accept; " +
 		"meta mark and 0x4000 == 0 return; meta mark set meta mark xor 0x4000; masquerade fully-random; }; }"
 	if diff := cmp.Diff(want, got); diff != "" {

@@ -36,14 +36,14 @@ type Counts struct {
 	Refused int64 `json:"refused,omitempty"`
 	// Resized is packets refused as too big and resent at once at the route's new MTU; they are not lost by that.
 	Resized int64 `json:"resized,omitempty"`
-	// Skipped is packets never sent because the probe was more than 100 ms late. They are not in Sent.
+	// Skipped is packets never sent because the probe was more than 100 ms late or had no socket. They are not in Sent.
 	Skipped int64 `json:"skipped,omitempty"`
 	// Overflowed is packets the probe's own socket dropped because it was not read in time. They are not in Lost.
 	Overflowed int64 `json:"overflowed,omitempty"`
 	// SmallestPacket and LargestPacket are IP packet sizes in bytes, with SizeMax only.
 	SmallestPacket int `json:"smallestPacket,omitempty"`
 	LargestPacket  int `json:"largestPacket,omitempty"`
-	// FirstError is the first refusal or the first reason for a broken connection.
+	// FirstError is the first refusal, the first reason for a broken connection or for having no socket.
 	FirstError string `json:"firstError,omitempty"`
 }
 

@@ -102,11 +102,16 @@ func (o *outlet) send(run uint64, phase int32, late time.Duration, z *sizer, b [
 	o.next[phase]++
 	at := time.Now().UnixNano()
 	outcome := z.transmit(b, z.payload, o.tx)
-	if phase == phaseMeasure {
+	var own *ownError
+	switch {
+	case phase != phaseMeasure:
+		o.stream.out.warmed(outcome.err)
+	case errors.As(outcome.err, &own):
+		o.stream.out.skip(1)
+		o.stream.out.failed(own)
+	default:
 		o.stream.out.left(at, late, outcome)
-		return
 	}
-	o.stream.out.warmed(outcome.err)
 }
 
 // sender paces the outlets of one endpoint on a thread in its namespace.
@@ -218,12 +223,13 @@ func newPortCycle(f family, df bool, targets []netip.AddrPort) *portCycle {
 // open opens a socket on the next free port and says where to send from it.
 func (c *portCycle) open() (int, unix.Sockaddr, error) {
 	var err error
-	for range 100 {
-		if c.used == portCount {
+	for try := range 16 {
+		if c.used >= portCount {
 			c.used, c.target = 0, (c.target+1)%len(c.targets)
 		}
 		port := uint16(firstPort + (c.offset+c.used)%portCount)
-		c.used++
+		// Another measurement's pool holds thousands of ports in a row: jump ever further.
+		c.used += 1 << try
 		var fd int
 		fd, err = openUDP(c.family, port, c.df)
 		if err == nil {
@@ -233,8 +239,11 @@ func (c *portCycle) open() (int, unix.Sockaddr, error) {
 			break
 		}
 	}
-	return -1, nil, err
+	return -1, nil, &ownError{err}
 }
+
+// ownError is the probe's failing, not the network's: nothing was handed to the kernel.
+type ownError struct{ error }
 
 // send sends b from a socket of its own, closed again at once: nothing is answered.
 func (c *portCycle) send(b []byte) error {
