@@ -7,7 +7,10 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/url"
+	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"time"
 
@@ -46,6 +49,7 @@ func (c *Cluster) RESTConfig() (*rest.Config, error) {
 		return nil, fmt.Errorf("read kubeconfig: %w", err)
 	}
 	cfg.Dial = dialer(netnsPath(placeControlPlane))
+	cfg.Proxy = func(*http.Request) (*url.URL, error) { return nil, nil }
 	cfg.QPS = -1
 	return cfg, nil
 }
@@ -76,8 +80,16 @@ func (c *Cluster) KubectlCommand(ctx context.Context, args ...string) (*exec.Cmd
 		return nil, err
 	}
 	cmd := exec.CommandContext(ctx, c.controlPlaneBin("kubectl"), args...)
-	cmd.Env = append(cmd.Environ(), "KUBECONFIG="+c.KubeconfigPath())
+	cmd.Env = append(environ(), "KUBECONFIG="+c.KubeconfigPath())
 	return cmd, nil
+}
+
+// environ returns this process's environment without proxies: they know nothing of the lab's addresses.
+func environ() []string {
+	return slices.DeleteFunc(os.Environ(), func(variable string) bool {
+		name, _, _ := strings.Cut(variable, "=")
+		return strings.HasSuffix(strings.ToLower(name), "_proxy")
+	})
 }
 
 // StartKubectl starts a command of KubectlCommand where the API server can be reached; the caller calls cmd.Wait.

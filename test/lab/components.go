@@ -164,6 +164,7 @@ func (c *Cluster) launch(comp component) error {
 		Name:  comp.name,
 		Argv:  comp.argv,
 		Log:   c.LogPath(comp.name),
+		Env:   environ(),
 		Place: ns.Place{PIDFD: pidfd},
 	})
 	return err

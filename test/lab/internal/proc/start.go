@@ -29,6 +29,8 @@ type Command struct {
 	Argv []string
 	// Log is the file its output is appended to; required.
 	Log string
+	// Env is its environment; nil: the caller's.
+	Env []string
 	// Place is where it runs.
 	Place ns.Place
 }
@@ -78,6 +80,7 @@ func spawn(helper string, c Command) (int, error) {
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.ExtraFiles = []*os.File{theirs}
 	cmd.Dir = "/"
+	cmd.Env = c.Env
 	err = c.Place.Start(cmd)
 	theirs.Close()
 	if err != nil {
