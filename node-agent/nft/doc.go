@@ -26,10 +26,10 @@
 //
 // Listing 5,000 elements through the nft program takes tens of milliseconds; asking the kernel for the generation of its
 // nftables rules takes microseconds. While the generation is the one seen after the last look, nothing in any table has
-// changed. When it differs (kube-proxy writes often) the table's fingerprint is read by netlink: handles of the table, its
-// chains and rules (a replaced rule has a new handle), hooks and policies, and the elements of its sets. Only a difference
-// makes the table be written again, whole, in one transaction. So a pass runs no program, needs no event to be right, and
-// the events only make it prompt. The same look at the handles of FORWARD decides whether iptables-nft must be run;
+// changed. When it differs (kube-proxy writes often) the table's fingerprint is read by netlink: handles, hooks and policies
+// of its chains, its rules but for their counters, and the elements of its sets. Only a difference makes the table be written
+// again, whole, in one transaction. So a pass runs no program, needs no event to be right, and the events only make it
+// prompt. The same look at policy and rules of FORWARD decides whether iptables-nft must be run;
 // iptables-legacy has neither generation nor events, so it is read by full passes only.
 //
 // The package owns that table and the rules with the comment "hopsack". It refuses to change a policy or anybody else's

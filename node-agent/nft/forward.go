@@ -216,12 +216,14 @@ func (f *Forward) fix(v variant, networks []netip.Prefix, seen []string) (int, e
 	return changes, nil
 }
 
-// explain turns a table that was made by the nft program in a way iptables cannot read into what a person must see to; all
-// else is an error and tried again.
+// explain turns a table that was made in nftables in a way iptables cannot work with (sets, another priority) into what a
+// person must see to; all else is an error and tried again.
 func explain(v variant, verb string, err error) error {
-	if strings.Contains(err.Error(), "incompatible") {
-		return hostProblem(fmt.Sprintf("%s cannot %s rules in %s: another program made the table in nftables; let it accept the pod networks in its forward chain",
-			v.program, verb, forwardChain))
+	for _, said := range []string{"incompatible", "Operation not supported"} {
+		if strings.Contains(err.Error(), said) {
+			return hostProblem(fmt.Sprintf("%s cannot %s rules in %s, because the table was made by another program: have that let the pod networks pass",
+				v.program, verb, forwardChain))
+		}
 	}
 	return fmt.Errorf("%s rule in %s with %s: %w", verb, forwardChain, v.program, err)
 }

@@ -103,7 +103,7 @@ func (r *reader) exists(family byte, table string) (bool, error) {
 	return true, nil
 }
 
-// rules are the handles of a chain's rules in order, prefixed with the chain's name; chain "" means all of a table. Without
+// rules are a chain's rules in order, each as a line that differs when the rule does; chain "" means all of a table. Without
 // the table or chain there are none.
 func (r *reader) rules(family byte, table, chain string) ([]string, error) {
 	with := []*nl.RtAttr{text(unix.NFTA_RULE_TABLE, table)}
@@ -113,13 +113,25 @@ func (r *reader) rules(family byte, table, chain string) ([]string, error) {
 	var out []string
 	err := r.get(unix.NFT_MSG_GETRULE, unix.NLM_F_DUMP, family, func(attrs []byte) {
 		if name := attr.String(attr.Find(attrs, unix.NFTA_RULE_CHAIN)); chain == "" || name == chain {
-			out = append(out, fmt.Sprintf("%s %d", name, attr.BigUint64(attr.Find(attrs, unix.NFTA_RULE_HANDLE))))
+			out = append(out, fmt.Sprintf("%s %d %x", name, attr.BigUint64(attr.Find(attrs, unix.NFTA_RULE_HANDLE)), ruleSum(attrs)))
 		}
 	}, with...)
 	if err != nil && !errors.Is(err, unix.ENOENT) {
 		return nil, fmt.Errorf("read nftables rules of %s: %w", table, err)
 	}
 	return out, nil
+}
+
+// ruleSum sums up what a rule does; the handle says nothing of it, as a rule that is replaced keeps its handle. Counters are
+// left out: they move.
+func ruleSum(attrs []byte) []byte {
+	hash := sha256.New()
+	for _, expression := range attr.All(attr.Find(attrs, unix.NFTA_RULE_EXPRESSIONS)) {
+		if attr.String(attr.Find(expression, unix.NFTA_EXPR_NAME)) != "counter" {
+			hash.Write(expression)
+		}
+	}
+	return hash.Sum(nil)
 }
 
 // chains are the attributes of a table's chains by name.

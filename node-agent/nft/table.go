@@ -114,7 +114,8 @@ func (t *Table) remember(want *desired.Firewall) error {
 	}
 	peers := seen.elements[setPeers+"4"] + seen.elements[setPeers+"6"]
 	if seen.rules != len(rules(want)) || peers != len(want.Peers) || seen.elements[setPorts] != len(want.TunnelPorts) {
-		return fmt.Errorf("nftables table %s was changed while it was written", TableName)
+		return fmt.Errorf("nftables table %s was changed while it was written: it has %d rules, %d peers and %d ports, and %d, %d and %d were written",
+			TableName, seen.rules, peers, seen.elements[setPorts], len(rules(want)), len(want.Peers), len(want.TunnelPorts))
 	}
 	t.have, t.seen, t.generation = clone(want), seen, generation
 	return nil

@@ -1,11 +1,13 @@
 // Package nstest gives kernel tests network namespaces of their own.
 //
-// It owns the namespaces it makes and the threads it locks to them. It refuses to run in the root namespace: without the
-// right to make a namespace a test fails. Invariant: a namespace has no name and no mount, so it goes with the test, whatever
-// becomes of the test.
+// It owns the namespaces it makes and the threads it locks to them. It refuses to run in the namespace the tests were started
+// in: Main moves the whole test process out of it, and without the right to do that the tests fail. Invariant: a namespace
+// has no name and no mount, so it goes with the process, whatever becomes of it.
 package nstest
 
 import (
+	"fmt"
+	"os"
 	"os/exec"
 	"runtime"
 	"strings"
@@ -13,12 +15,35 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
 )
 
+// moved is set in the environment of a test process that is in a namespace of its own.
+const moved = "NSTEST_MOVED"
+
+// Main runs a package's tests in a process whose every thread is in a new network namespace. Enter alone is not enough: a
+// goroutine that a test starts, or a sub-benchmark, runs on another thread, and a program that it runs would work on the
+// machine's own network. Call it from TestMain of every package whose tests change a network.
+func Main(m *testing.M) {
+	if os.Getenv(moved) != "" {
+		os.Exit(m.Run())
+	}
+	runtime.LockOSThread() // exec keeps the namespace of the thread that calls it
+	err := unix.Unshare(unix.CLONE_NEWNET)
+	if err == nil {
+		err = unix.Exec("/proc/self/exe", os.Args, append(os.Environ(), moved+"=1"))
+	}
+	fmt.Fprintf(os.Stderr, "move the tests to a network namespace: %v (kernel tests need root)\n", err)
+	os.Exit(1)
+}
+
 // Enter moves the test to a new network namespace whose lo is up, and back when the test ends. The test must not run in
-// parallel with itself; goroutines it starts are elsewhere.
+// parallel with itself; goroutines it starts, sub-tests included, are elsewhere.
 func Enter(t testing.TB) netns.NsHandle {
 	t.Helper()
+	if os.Getenv(moved) == "" {
+		t.Fatal("the package's TestMain does not call nstest.Main")
+	}
 	runtime.LockOSThread()
 	home := must(netns.Get())(t)
 	inside := must(netns.New())(t)
