@@ -53,9 +53,6 @@ func (p *pass) fillStatus(s *v1alpha1.NetworkConfigStatus, generation int64) {
 		effective := p.effective.Effective()
 		s.Effective = &effective
 		s.ActiveRevision, s.TargetRevision = p.step.Source, p.step.Target
-		if p.step.Stage == rollout.Settled || p.step.Stage == rollout.Cleaning {
-			s.ActiveRevision = p.step.Target
-		}
 	}
 	for _, c := range p.verdict().conditions() {
 		status := metav1.ConditionFalse

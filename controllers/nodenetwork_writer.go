@@ -190,10 +190,10 @@ func (p *pass) assigned(name string) (metav1.ConditionStatus, plan.Problem) {
 	for _, cidr := range p.cluster.Nodes[name].PodCIDRs {
 		r, ok := p.effective.RangeOf(cidr)
 		if ok && p.effective.PodCIDRs == v1alpha1.PodCIDRsAuto && !slices.Contains(have, cidr.String()) {
-			if r.Inside(cidr) {
+			if leases.Adoptable(r, cidr) {
 				message += fmt.Sprintf("; podCIDR %s came too late to be adopted", cidr)
 			} else {
-				message += fmt.Sprintf("; podCIDR %s lies outside network %s and is not adopted", cidr, r.Network)
+				message += fmt.Sprintf("; podCIDR %s does not fit into network %s and is not adopted", cidr, r.Network)
 			}
 		}
 	}

@@ -9,10 +9,12 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"net/http"
 	"os"
 	"os/signal"
 	"strings"
 	"syscall"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -53,10 +55,6 @@ type options struct {
 	electionNamespace string
 	electionID        string
 }
-
-// What the API server is asked at most, per second. A thousand nodes that join at once take some six thousand writes; priority
-// and fairness in the API server protect it better than we could.
-const maxRequests, maxBurst = 500, 1000
 
 func run(ctx context.Context, args []string) error {
 	var o options
@@ -113,7 +111,9 @@ func newManager(o options) (ctrl.Manager, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read kubeconfig: %w", err)
 	}
-	config.QPS, config.Burst = maxRequests, maxBurst
+	// No limit of its own: the controller has few requests under way at a time, and the API server's priority and fairness
+	// protects it better than a number here could. A thousand nodes that join at once take eight thousand writes.
+	config.QPS = -1
 	scheme := runtime.NewScheme()
 	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
 		return nil, fmt.Errorf("build scheme: %w", err)
@@ -135,10 +135,22 @@ func newManager(o options) (ctrl.Manager, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make manager: %w", err)
 	}
-	if err := errors.Join(mgr.AddHealthzCheck("ping", healthz.Ping), mgr.AddReadyzCheck("ping", healthz.Ping)); err != nil {
+	if err := errors.Join(mgr.AddHealthzCheck("ping", healthz.Ping), mgr.AddReadyzCheck("caches", cachesSynced(mgr))); err != nil {
 		return nil, fmt.Errorf("add health checks: %w", err)
 	}
 	return mgr, nil
+}
+
+// cachesSynced says that the controller sees the cluster: then it can take over at once, elected or not.
+func cachesSynced(mgr ctrl.Manager) healthz.Checker {
+	return func(r *http.Request) error {
+		ctx, cancel := context.WithTimeout(r.Context(), 100*time.Millisecond)
+		defer cancel()
+		if !mgr.GetCache().WaitForCacheSync(ctx) {
+			return errors.New("caches are not in sync yet")
+		}
+		return nil
+	}
 }
 
 func addController(mgr ctrl.Manager) error {

@@ -262,14 +262,19 @@ func interfaceRulesFromAPI(in *v1alpha1.InterfaceRules) (InterfaceRules, error) 
 	}
 	out.api = *in.DeepCopy()
 	check := func(field string, s v1alpha1.InterfaceSelection) error {
-		parsed, err := InterfaceSelectionFromAPI(s)
-		if err != nil {
-			return fmt.Errorf("spec.%s.%w", field, err)
+		for i, expr := range s.Regexes { // first as written: compiled, it is anchored, and its errors show that
+			if _, err := regexp.Compile(expr); err != nil {
+				return fmt.Errorf("spec.%s.regexes[%d]: %w", field, i, err)
+			}
 		}
 		for i, n := range s.Names {
 			if n == "" || len(n) > 15 {
 				return fmt.Errorf("spec.%s.names[%d]: %q is not an interface name", field, i, n)
 			}
+		}
+		parsed, err := InterfaceSelectionFromAPI(s)
+		if err != nil {
+			return fmt.Errorf("spec.%s.%w", field, err)
 		}
 		out.cidrs = append(out.cidrs, parsed.CIDRs...)
 		return nil

@@ -85,7 +85,7 @@ func (c *cluster) startController(change ...func(*rest.Config)) (stop func()) {
 		UserName: "system:serviceaccount:hopsack-system:hopsack-controller",
 		Groups:   []string{"system:serviceaccounts", "system:serviceaccounts:hopsack-system", "system:authenticated"},
 	}
-	config.QPS, config.Burst = 500, 1000
+	config.QPS = -1
 	for _, f := range change {
 		f(config)
 	}

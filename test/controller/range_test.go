@@ -132,7 +132,7 @@ func TestAdoption(t *testing.T) {
 	c.assigned("twin", "False", v1alpha1.ReasonPodCIDROverlaps, "10.244.4.0/23", "node n4")
 	c.condition(v1alpha1.ConditionStalled, "True", v1alpha1.ReasonPodCIDROverlaps, "twin")
 	c.node("stranger", address(101), "192.168.7.0/24")
-	c.assigned("stranger", "True", v1alpha1.ReasonAssigned, "192.168.7.0/24 lies outside network")
+	c.assigned("stranger", "True", v1alpha1.ReasonAssigned, "192.168.7.0/24 does not fit into network")
 
 	// Nobody hands one out: after ten seconds the range serves.
 	start := time.Now()

@@ -58,7 +58,7 @@ func (p *planner) claim(n plan.Node, r network.Range) bool {
 		return false
 	}
 	if cidr, ok := n.PodCIDR(r); p.cfg.PodCIDRs == v1alpha1.PodCIDRsAuto {
-		if ok && r.Inside(cidr) {
+		if ok && Adoptable(r, cidr) {
 			p.adopt(n, cidr)
 			return false
 		}
@@ -122,6 +122,11 @@ func (p *planner) comeBack(n plan.Node, r network.Range, adopted bool) bool {
 		return true
 	}
 	return false
+}
+
+// Adoptable says whether a podCIDR can be a lease: it lies inside the network and is neither too wide nor too narrow for one.
+func Adoptable(r network.Range, cidr netip.Prefix) bool {
+	return r.Inside(cidr) && (cidr.Addr().Is6() || cidr.Bits() >= 9 && cidr.Bits() <= 30)
 }
 
 // adopt makes the node's podCIDR its subnet.
