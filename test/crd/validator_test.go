@@ -134,7 +134,8 @@ func (v *kindValidator) unknownFields(obj object) []string {
 	return out
 }
 
-// blocksCEL says whether the API server leaves out the CEL rules because a value is absent or of the wrong shape.
+// blocksCEL says whether the API server leaves out the CEL rules because a value is absent or of the wrong shape. It says so
+// in one more sentence ("some validation rules were not checked"), which is always the same and left out here.
 func blocksCEL(errs field.ErrorList) bool {
 	blocking := []field.ErrorType{field.ErrorTypeNotSupported, field.ErrorTypeRequired, field.ErrorTypeTooLong,
 		field.ErrorTypeTooMany, field.ErrorTypeTypeInvalid}
