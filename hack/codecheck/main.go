@@ -116,7 +116,7 @@ func (c *checker) function(file *ast.File, f *ast.FuncDecl) {
 	if f.Name.IsExported() && f.Doc == nil && exportedReceiver(f) && file.Name.Name != "main" {
 		c.report(f.Pos(), "exported %s has no comment", f.Name.Name)
 	}
-	if file.Name.Name == "main" {
+	if file.Name.Name == "main" || importsTesting(file) {
 		return
 	}
 	ast.Inspect(f, func(n ast.Node) bool {
@@ -127,6 +127,11 @@ func (c *checker) function(file *ast.File, f *ast.FuncDecl) {
 		}
 		return true
 	})
+}
+
+// importsTesting says whether a file helps tests, such as one that runs a TestMain.
+func importsTesting(file *ast.File) bool {
+	return slices.ContainsFunc(file.Imports, func(i *ast.ImportSpec) bool { return i.Path.Value == `"testing"` })
 }
 
 // exportedReceiver says whether f is a function, or a method that users of the package can see.
