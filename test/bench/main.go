@@ -1,0 +1,142 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"runtime"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// settings are the command's flags.
+type settings struct {
+	idle time.Duration
+	// inside names the case that this process, a child with namespaces of its own, runs.
+	inside string
+}
+
+// benchCase is one measurement: one line of JSON.
+type benchCase struct {
+	name string
+	what string
+	// run runs the case in a child process with namespaces of its own; nil for a case of the lab.
+	run func(ctx context.Context, s settings) error
+	// onLab runs the case on the shared lab; nil for others.
+	onLab func(ctx context.Context, s settings, l *benchmarkLab) error
+}
+
+func allCases() []benchCase {
+	return slices.Concat(peersCases(), cniCases(), datapathCases(), clusterCases())
+}
+
+func main() {
+	// Children are to die with this process, and the kernel means the thread that started them: it stays for good.
+	runtime.LockOSThread()
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	err := run(ctx)
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context) error {
+	var s settings
+	var list bool
+	flag.DurationVar(&s.idle, "idle", time.Minute, "how long the idle case watches")
+	flag.BoolVar(&list, "list", false, "list the cases and exit")
+	flag.StringVar(&s.inside, "inside", "", "internal: run one case in this process")
+	flag.Usage = usage
+	flag.Parse()
+	if list {
+		for _, c := range allCases() {
+			fmt.Printf("%-18s %s\n", c.name, c.what)
+		}
+		return nil
+	}
+	if os.Geteuid() != 0 {
+		return errors.New("benchmarks make network namespaces: run them as root (make bench does)")
+	}
+	if s.inside != "" {
+		return runInside(ctx, s)
+	}
+	chosen, err := choose(flag.Args())
+	if err != nil {
+		return err
+	}
+	return runCases(ctx, s, chosen)
+}
+
+func usage() {
+	fmt.Fprint(flag.CommandLine.Output(), `usage: bench [flags] [CASE...]
+
+Run the cases, or all of them. A case is named in full (peers/5000) or by its first part (peers); -list names all.
+Root, the programs in bin/ and, for the cases of a cluster, bin/controlplane are needed: make lab builds them.
+
+`)
+	flag.PrintDefaults()
+}
+
+// choose returns the cases that the arguments name, in the order of the list.
+func choose(names []string) ([]benchCase, error) {
+	all := allCases()
+	if len(names) == 0 {
+		return all, nil
+	}
+	named := map[string]bool{}
+	for _, name := range names {
+		found := false
+		for _, c := range all {
+			if c.name == name || strings.HasPrefix(c.name, name+"/") {
+				named[c.name], found = true, true
+			}
+		}
+		if !found {
+			return nil, fmt.Errorf("no case %q: -list names all", name)
+		}
+	}
+	return slices.DeleteFunc(all, func(c benchCase) bool { return !named[c.name] }), nil
+}
+
+// runCases runs every case, whatever became of the ones before.
+func runCases(ctx context.Context, s settings, cases []benchCase) error {
+	var failed []string
+	note := func(name string, err error) {
+		if err != nil {
+			fmt.Fprintf(os.Stderr, "bench: %s failed: %v\n", name, err)
+			failed = append(failed, name)
+		}
+	}
+	for _, c := range cases {
+		if c.run == nil || ctx.Err() != nil {
+			continue
+		}
+		say("== %s: %s", c.name, c.what)
+		note(c.name, runIsolated(ctx, s, c.name))
+	}
+	cluster := slices.DeleteFunc(slices.Clone(cases), func(c benchCase) bool { return c.onLab == nil })
+	if len(cluster) > 0 && ctx.Err() == nil {
+		note("the lab", inLab(ctx, func(l *benchmarkLab) {
+			for _, c := range cluster {
+				if ctx.Err() == nil {
+					say("== %s: %s", c.name, c.what)
+					note(c.name, c.onLab(ctx, s, l))
+				}
+			}
+		}))
+	}
+	if ctx.Err() != nil {
+		return fmt.Errorf("stopped: %w", context.Cause(ctx))
+	}
+	if len(failed) > 0 {
+		return fmt.Errorf("failed: %s", strings.Join(failed, ", "))
+	}
+	return nil
+}
