@@ -60,5 +60,5 @@ image: ## Container images (they come with the work on real clusters).
 
 .PHONY: clean
 clean: ## Take the lab down and remove everything built.
-	@if [ -x bin/lab ]; then $(SUDO) bin/lab down; fi
+	@if [ -x bin/lab -a -d .lab ]; then $(SUDO) bin/lab down; fi
 	$(SUDO) rm -rf bin dist .lab

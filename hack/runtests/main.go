@@ -58,6 +58,9 @@ func run(execWith, only string) error {
 		}
 		results = append(results, r)
 	}
+	if len(results) == 0 {
+		return fmt.Errorf("no packages in stage %q", only)
+	}
 	return summarize(os.Stdout, results)
 }
 
