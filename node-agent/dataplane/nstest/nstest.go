@@ -37,8 +37,8 @@ func Main(m *testing.M) {
 	os.Exit(1)
 }
 
-// Enter moves the test to a new network namespace whose lo is up, and back when the test ends. The test must not run in
-// parallel with itself; goroutines it starts, sub-tests included, are elsewhere.
+// Enter moves the test to a new network namespace whose lo is up, and back when the test ends. It locks the test to its
+// thread, so tests may run in parallel; goroutines that the test starts, sub-tests included, are elsewhere.
 func Enter(t testing.TB) netns.NsHandle {
 	t.Helper()
 	if os.Getenv(moved) == "" {
