@@ -7,7 +7,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # command:Debian package that brings it.
 needs=(
   nft:nftables iptables:iptables iptables-legacy:iptables ip:iproute2 bridge:iproute2 tc:iproute2 tcpdump:tcpdump
-  conntrack:conntrack jq:jq ps:procps sysctl:procps unshare:util-linux nsenter:util-linux modprobe:kmod ping:iputils-ping
+  conntrack:conntrack jq:jq ps:procps sysctl:procps unshare:util-linux nsenter:util-linux modprobe:kmod ping:iputils-ping curl:curl
 )
 
 die() { printf 'deps: %s\n' "$*" >&2; exit 1; }

@@ -98,7 +98,10 @@ func waitReady(t *testing.T) {
 		if ready == nil || cfg.Status.ObservedGeneration != cfg.Generation {
 			return false, nil
 		}
-		return ready.Status == "True" && !progressing, fmt.Errorf("%s: %s", ready.Reason, ready.Message)
+		if ready.Status != metav1.ConditionTrue || progressing {
+			return false, fmt.Errorf("%s: %s", ready.Reason, ready.Message)
+		}
+		return true, nil
 	})
 }
 

@@ -3,6 +3,8 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"net"
+	"net/http"
 	"strings"
 	"testing"
 
@@ -117,13 +119,28 @@ func TestHostPort(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	ctx, stop := context.WithCancel(t.Context())
-	defer stop()
-	go func() {
-		_, _ = cluster.Exec(ctx, "hostport", "python3", "-m", "http.server", "8080") // ended by ctx
-	}()
+	serve(t, "hostport", 8080)
 	wait(t, "an answer on the hostPort", func() (bool, error) {
-		_, err := cluster.Exec(ctx, "client", "curl", "-sf", "-m", "2", "-o", "/dev/null", "http://172.30.0.11:18080/proc/version")
+		_, err := cluster.Exec(t.Context(), "client", "curl", "-sf", "-m", "2", "http://172.30.0.11:18080/")
 		return err == nil, err
 	})
+}
+
+// serve answers HTTP on a port inside a pod until the test ends.
+func serve(t *testing.T, pod string, port int) {
+	t.Helper()
+	netns, err := cluster.NetNS(pod)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var listener net.Listener
+	if err := lab.WithNetNS(netns, func() (err error) {
+		listener, err = net.Listen("tcp4", fmt.Sprintf(":%d", port))
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, pod) })}
+	go func() { _ = server.Serve(listener) }() // ended by Close
+	t.Cleanup(func() { server.Close() })
 }

@@ -4,6 +4,12 @@ import (
 	"strings"
 	"testing"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/clientcmd"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/hopsack-net/hopsack/api/v1alpha1"
 	"github.com/hopsack-net/hopsack/test/lab"
 )
 
@@ -15,10 +21,7 @@ func TestAgentCredentials(t *testing.T) {
 		refused string // empty: allowed
 	}{
 		"read leases":               {args: []string{"get", "subnetleases"}},
-		"own status":                {args: []string{"patch", "nodenetwork", "n1", "--subresource=status", "--type=merge", "-p", `{"status":{"interface":"eth0"}}`}},
-		"another node's status":     {args: []string{"patch", "nodenetwork", "n2", "--subresource=status", "--type=merge", "-p", `{"status":{"publicIPs":["172.30.0.11"]}}`}, refused: "n1"},
 		"own spec":                  {args: []string{"patch", "nodenetwork", "n1", "--type=merge", "-p", `{"spec":{"vtepMAC":"02:00:00:00:00:99"}}`}, refused: "cannot patch"},
-		"a lease's status":          {args: []string{"patch", "subnetlease", leaseOf(t, "n2"), "--subresource=status", "--type=merge", "-p", `{"status":{"publicIP":"172.30.0.11"}}`}, refused: "cannot patch"},
 		"delete a lease":            {args: []string{"delete", "subnetlease", leaseOf(t, "n2"), "--wait=false"}, refused: "cannot delete"},
 		"delete a nodenetwork":      {args: []string{"delete", "nodenetwork", "n2", "--wait=false"}, refused: "cannot delete"},
 		"change the network":        {args: []string{"patch", "networkconfig", "default", "--type=merge", "-p", `{"spec":{"mtu":1000}}`}, refused: "cannot"},
@@ -40,6 +43,43 @@ func TestAgentCredentials(t *testing.T) {
 			case tc.refused != "":
 				t.Logf("%v", err)
 			}
+		})
+	}
+}
+
+// What an agent writes, it writes without reading first, as kubectl would: here the admission policy stands alone.
+func TestAgentWritesItsOwnStatusOnly(t *testing.T) {
+	config, err := clientcmd.BuildConfigFromFlags("", cluster.Credentials(lab.Agent("n1")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	inside, err := cluster.RESTConfig()
+	if err != nil {
+		t.Fatal(err)
+	}
+	config.Dial = inside.Dial
+	agent, err := client.New(config, client.Options{Scheme: api(t).Scheme()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, tc := range map[string]struct {
+		object  client.Object
+		patch   string
+		refused string // empty: allowed
+	}{
+		"own status":       {&v1alpha1.NodeNetwork{ObjectMeta: metav1.ObjectMeta{Name: "n1"}}, `{"status":{"interface":"eth0"}}`, ""},
+		"another's status": {&v1alpha1.NodeNetwork{ObjectMeta: metav1.ObjectMeta{Name: "n2"}}, `{"status":{"publicIPs":["172.30.0.11"]}}`, "ValidatingAdmissionPolicy"},
+		"a lease's status": {&v1alpha1.SubnetLease{ObjectMeta: metav1.ObjectMeta{Name: leaseOf(t, "n2")}}, `{"status":{"publicIP":"172.30.0.11"}}`, "cannot patch"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			err := agent.Status().Patch(t.Context(), tc.object, client.RawPatch(types.MergePatchType, []byte(tc.patch)))
+			if tc.refused == "" && err != nil {
+				t.Errorf("refused: %v", err)
+			}
+			if tc.refused != "" && (err == nil || !strings.Contains(err.Error(), tc.refused)) {
+				t.Errorf("error = %v, want one with %q", err, tc.refused)
+			}
+			t.Log(err)
 		})
 	}
 }
