@@ -24,6 +24,9 @@ func newGate(t *testing.T) *gate {
 	g.client.run(t, "ip addr add 172.30.0.200/24 dev eth0")
 	g.node.run(t, "ip addr add 172.30.0.11/24 dev eth0", "ip addr add 10.244.1.1/24 dev toPod")
 	g.pod.run(t, "ip addr add 10.244.1.2/24 dev eth0", "ip route add default via 10.244.1.1")
+	g.client.run(t, "ip addr add fd30::200/64 dev eth0 nodad")
+	g.node.run(t, "ip addr add fd30::11/64 dev eth0 nodad", "ip addr add fd44::1/64 dev toPod nodad")
+	g.pod.run(t, "ip addr add fd44::2/64 dev eth0 nodad", "ip -6 route add default via fd44::1")
 	addr := netip.MustParseAddr
 	g.o = Options{
 		From:     Endpoint{Name: "client", NetNS: g.client.path, Addr: addr("172.30.0.200")},
@@ -44,12 +47,14 @@ func (g *gate) leftovers(t *testing.T) {
 	if strings.Contains(tables, nodePortTable) {
 		t.Errorf("the table is still there: %s", tables)
 	}
-	entries, err := g.node.try("conntrack -L")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if strings.Contains(entries, "172.30.0.11") {
-		t.Errorf("conntrack entries are still there: %.300s", entries)
+	for family, node := range map[string]string{"ipv4": "172.30.0.11", "ipv6": "fd30::11"} {
+		entries, err := g.node.try("conntrack -L -f " + family)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(entries, node) {
+			t.Errorf("conntrack entries are still there: %.300s", entries)
+		}
 	}
 }
 
@@ -83,6 +88,19 @@ func TestNodePortLosesNothingAndIsRemoved(t *testing.T) {
 		if !strings.Contains(rules, want) {
 			t.Errorf("rules during the measurement lack %q:\n%s", want, rules)
 		}
+	}
+	g.leftovers(t)
+}
+
+func TestNodePortIPv6(t *testing.T) {
+	g := newGate(t)
+	addr := netip.MustParseAddr
+	g.o.From.Addr, g.o.To.Addr = addr("fd30::200"), addr("fd44::2")
+	g.o.NodePort.Node.Addr, g.o.NodePort.Node.Underlay = addr("fd44::1"), addr("fd30::11")
+	g.o.During = sleeping(200 * time.Millisecond)
+	res := measure(t, g.o)
+	if res.Lost != 0 || res.WrongSource != 0 || res.Broken != 0 || res.Sent == 0 {
+		t.Errorf("got losses through a clean NodePort: %+v", res.Counts)
 	}
 	g.leftovers(t)
 }

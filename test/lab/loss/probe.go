@@ -188,7 +188,7 @@ func (p *probe) openAcceptor(at Endpoint) (*acceptor, uint16, error) {
 func (p *probe) addLong(from, to string, route tcpRoute, at *acceptor, source expectation) {
 	there := p.newStream(from, to, "tcp long-lived", source)
 	back := p.newStream(to, from, "tcp long-lived", expectation{})
-	p.tcp.long = newLongLived(p.run, &p.phase, route, &p.tcp.conns, there, back)
+	p.tcp.long = newLongLived(p.tcp, route, there, back)
 	at.long, at.handOver = there, p.tcp.long.accepted
 }
 
@@ -196,7 +196,7 @@ func (p *probe) addLong(from, to string, route tcpRoute, at *acceptor, source ex
 func (p *probe) addFresh(from, to string, route tcpRoute, at *acceptor, source expectation) {
 	s := p.newStream(from, to, "tcp new", source)
 	at.fresh = s
-	p.tcp.fresh = append(p.tcp.fresh, &freshStream{run: p.run, phase: &p.phase, route: route, conns: &p.tcp.conns, stream: s})
+	p.tcp.fresh = append(p.tcp.fresh, &freshStream{run: p.run, phase: &p.phase, sending: &p.tcp.sending, route: route, conns: &p.tcp.conns, stream: s})
 }
 
 // start starts the threads, in the warm-up phase.

@@ -27,6 +27,8 @@ var errNotDelivered = fmt.Errorf("not delivered within %s", DrainTCP)
 type tcpProbe struct {
 	run   uint64
 	phase *atomic.Int32
+	// sending is held for reading by whoever looks at the phase and then sends, so that drain can wait for the last.
+	sending sync.RWMutex
 	// long is the long-lived connection: client to server and back.
 	long  *longLived
 	fresh []*freshStream
@@ -71,6 +73,8 @@ func (t *tcpProbe) warm() []string {
 
 // drain waits until everything sent has been delivered; what takes longer than DrainTCP is broken.
 func (t *tcpProbe) drain(deadline time.Time) {
+	t.sending.Lock() // what was counted in the measurement is sent now, or in flight
+	t.sending.Unlock()
 	t.long.drain(deadline)
 	for _, f := range t.fresh {
 		f.attempts.Wait() // each has its own deadline, at most DrainTCP after the end
@@ -194,11 +198,12 @@ func (a *acceptor) serve(conn net.Conn) {
 
 // freshStream opens a connection every connectPeriod, sends one record and waits for it to come back.
 type freshStream struct {
-	run    uint64
-	phase  *atomic.Int32
-	route  tcpRoute
-	conns  *connSet
-	stream *stream
+	run     uint64
+	phase   *atomic.Int32
+	sending *sync.RWMutex
+	route   tcpRoute
+	conns   *connSet
+	stream  *stream
 
 	warm     atomic.Int64 // connections of the warm-up that worked
 	attempts sync.WaitGroup
@@ -211,18 +216,25 @@ func (f *freshStream) loop() {
 	tick := time.NewTicker(connectPeriod)
 	defer tick.Stop()
 	var late time.Duration
-	for n := uint64(0); ; n++ {
-		phase := f.phase.Load()
-		if phase >= phaseDrain {
-			return
-		}
-		start := time.Now()
-		if phase == phaseMeasure {
-			f.stream.out.left(start.UnixNano(), late, outcome{})
-		}
-		f.attempts.Go(func() { f.finish(phase, start, f.attempt(n, phase, start.Add(DrainTCP))) })
+	for n := uint64(0); f.begin(n, late); n++ {
 		late = time.Since(<-tick.C)
 	}
+}
+
+// begin starts attempt n; it reports false when the measurement is over.
+func (f *freshStream) begin(n uint64, late time.Duration) bool {
+	f.sending.RLock()
+	defer f.sending.RUnlock()
+	phase := f.phase.Load()
+	if phase >= phaseDrain {
+		return false
+	}
+	start := time.Now()
+	if phase == phaseMeasure {
+		f.stream.out.left(start.UnixNano(), late, outcome{})
+	}
+	f.attempts.Go(func() { f.finish(phase, start, f.attempt(n, phase, start.Add(DrainTCP))) })
+	return true
 }
 
 // attempt opens connection n and returns when its record has come back.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -17,11 +18,13 @@ import (
 type connEnd struct {
 	run   uint64
 	phase *atomic.Int32
-	raw   syscall.RawConn
-	gone  *atomic.Bool // the connection has ended
-	out   *stream
-	in    *stream
-	next  map[int32]*uint64 // sequence number by phase
+	// sending is held for reading from looking at the phase until the record is counted.
+	sending *sync.RWMutex
+	raw     syscall.RawConn
+	gone    *atomic.Bool // the connection has ended
+	out     *stream
+	in      *stream
+	next    map[int32]*uint64 // sequence number by phase
 
 	rest    []byte // of a record written in part
 	buf     [64 << 10]byte
@@ -66,6 +69,8 @@ func (e *connEnd) stampArrivals() error {
 
 // write sends the next record, if it is time for records.
 func (e *connEnd) write(late time.Duration) error {
+	e.sending.RLock()
+	defer e.sending.RUnlock()
 	phase := e.phase.Load()
 	if len(e.rest) > 0 {
 		n, err := e.send(e.rest)

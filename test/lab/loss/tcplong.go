@@ -14,6 +14,7 @@ import (
 type longLived struct {
 	run      uint64
 	phase    *atomic.Int32
+	sending  *sync.RWMutex
 	route    tcpRoute
 	conns    *connSet
 	there    *stream // client to server; the connection's breaks count here
@@ -27,8 +28,11 @@ type longLived struct {
 	ended      [2]int64 // until when records were waited for, in nanoseconds of the wall clock
 }
 
-func newLongLived(run uint64, phase *atomic.Int32, route tcpRoute, conns *connSet, there, back *stream) *longLived {
-	l := &longLived{run: run, phase: phase, route: route, conns: conns, there: there, back: back, accepted: make(chan accepted)}
+func newLongLived(t *tcpProbe, route tcpRoute, there, back *stream) *longLived {
+	l := &longLived{
+		run: t.run, phase: t.phase, sending: &t.sending, route: route, conns: &t.conns,
+		there: there, back: back, accepted: make(chan accepted),
+	}
 	for i := range l.next {
 		l.next[i] = map[int32]*uint64{phaseWarm: new(uint64), phaseMeasure: new(uint64)}
 	}
@@ -83,29 +87,27 @@ func (l *longLived) open(number uint64) (client, server net.Conn, err error) {
 
 // carry sends and receives on an open connection until it breaks or is closed by the end of the probe.
 func (l *longLived) carry(client, server net.Conn) error {
-	ended := make(chan error, 2)
+	defer l.conns.close(client)
+	defer l.conns.close(server)
 	var gone atomic.Bool
-	var work sync.WaitGroup
+	var ends [2]*connEnd
 	for i, conn := range []net.Conn{client, server} {
 		raw, err := conn.(syscall.Conn).SyscallConn()
 		if err != nil {
 			return fmt.Errorf("use connection: %w", err)
 		}
-		e := &connEnd{
-			run: l.run, phase: l.phase, raw: raw, gone: &gone,
+		ends[i] = &connEnd{
+			run: l.run, phase: l.phase, sending: l.sending, raw: raw, gone: &gone,
 			out: l.streams()[i], in: l.streams()[1-i], next: l.next[i],
 		}
-		work.Add(1)
-		go onOwnThread(func() {
-			defer work.Done()
-			ended <- e.loop()
-		})
+	}
+	ended := make(chan error, len(ends))
+	for _, e := range ends {
+		go onOwnThread(func() { ended <- e.loop() })
 	}
 	err := <-ended
 	gone.Store(true)
-	l.conns.close(client)
-	l.conns.close(server)
-	work.Wait()
+	<-ended // within a tick
 	return err
 }
 
@@ -147,7 +149,6 @@ func (l *longLived) await() bool {
 
 // drain waits for the records that are on their way. TCP delivers or breaks: what does neither in time is broken.
 func (l *longLived) drain(deadline time.Time) {
-	time.Sleep(2 * recordPeriod) // the threads see the phase
 	for !l.await() {
 		if time.Now().After(deadline) {
 			l.there.out.failed(errNotDelivered)
