@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"k8s.io/client-go/rest"
 
+	"github.com/hopsack-net/hopsack/internal/rewind"
 	"github.com/hopsack-net/hopsack/node-agent/cniconf"
 	"github.com/hopsack-net/hopsack/node-agent/dataplane"
 	"github.com/hopsack-net/hopsack/node-agent/desired"
@@ -95,7 +96,9 @@ func New(opts Options) (*Agent, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read boot id: %w", err)
 	}
-	apiClient, objects, err := newClient(opts.Config, opts.NodeName)
+	config := rest.CopyConfig(opts.Config)
+	guard := rewind.New(config)
+	apiClient, objects, err := newClient(config, opts.NodeName)
 	if err != nil {
 		return nil, err
 	}
@@ -115,11 +118,13 @@ func New(opts Options) (*Agent, error) {
 	}
 	a.watch = watcher{
 		cache: objects, view: a.view, nodeName: opts.NodeName, changed: a.wake.kick, nodeReplaced: a.reporter.forget, log: opts.Log,
+		client: apiClient, guard: guard,
 	}
 	return a, nil
 }
 
-// Run works until ctx ends. It leaves the kernel as it is: pods go on talking without the agent.
+// Run works until ctx ends. It leaves the kernel as it is: pods go on talking without the agent. It returns
+// rewind.ErrRewound when the API server's history went back: a new process must start from a new list.
 func (a *Agent) Run(ctx context.Context) error {
 	if err := a.restore(); err != nil {
 		a.log.Error(err, "Reading the state on disk")

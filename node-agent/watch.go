@@ -15,6 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/hopsack-net/hopsack/api/v1alpha1"
+	"github.com/hopsack-net/hopsack/internal/rewind"
 )
 
 // newScheme knows hopsack's kinds and nothing else: an agent reads nothing else.
@@ -32,7 +33,7 @@ func newMapper() meta.RESTMapper {
 	return mapper
 }
 
-// newClient returns a client for the status writes, and a cache of all leases and the node's own NodeNetwork. Neither
+// newClient returns a client for the status writes and for the guard's question, and a cache of all leases and the node's own NodeNetwork. Neither
 // contacts the API server.
 func newClient(config *rest.Config, nodeName string) (client.Client, cache.Cache, error) {
 	scheme, err := newScheme()
@@ -66,9 +67,13 @@ type watcher struct {
 	// nodeReplaced is called when the NodeNetwork is new, or its status is not the agent's last report.
 	nodeReplaced func()
 	log          logr.Logger
+	// client asks the API server itself, and guard when to.
+	client client.Client
+	guard  *rewind.Guard
 }
 
-// run starts the informers and, once each has its first complete list, tells the view what is missing from it.
+// run starts the informers and, once each has its first complete list, tells the view what is missing from it. It returns
+// rewind.ErrRewound when the informers cannot be believed any more.
 func (w watcher) run(ctx context.Context) error {
 	nodes, err := w.cache.GetInformer(ctx, &v1alpha1.NodeNetwork{}, cache.BlockUntilSynced(false))
 	if err != nil {
@@ -110,7 +115,7 @@ func (w watcher) run(ctx context.Context) error {
 	}
 	w.log.Info("Watching", "leases", len(names))
 	w.changed()
-	return nil
+	return w.guard.Run(ctx, func() string { return rewind.LastSeen(leases) }, rewind.Newest(w.client, &v1alpha1.SubnetLeaseList{}))
 }
 
 func (w watcher) nodeHandler() toolscache.ResourceEventHandler {

@@ -3,16 +3,24 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
 	"syscall"
+
+	"github.com/hopsack-net/hopsack/internal/rewind"
 )
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
-	if err := newCommand().ExecuteContext(ctx); err != nil {
+	err := newCommand().ExecuteContext(ctx)
+	if errors.Is(err, rewind.ErrRewound) {
+		fmt.Fprintln(os.Stderr, "hopsack-agent: starting afresh:", err)
+		err = syscall.Exec("/proc/self/exe", os.Args, os.Environ())
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "hopsack-agent:", err)
 		os.Exit(1)
 	}

@@ -31,12 +31,17 @@ import (
 
 	"github.com/hopsack-net/hopsack/api/v1alpha1"
 	"github.com/hopsack-net/hopsack/controllers"
+	"github.com/hopsack-net/hopsack/internal/rewind"
 )
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := run(ctx, os.Args[1:])
 	stop()
+	if errors.Is(err, rewind.ErrRewound) {
+		fmt.Fprintln(os.Stderr, "hopsack-controller: starting afresh:", err)
+		err = syscall.Exec("/proc/self/exe", os.Args, os.Environ())
+	}
 	switch {
 	case errors.Is(err, flag.ErrHelp):
 		os.Exit(2)
@@ -114,6 +119,7 @@ func newManager(o options) (ctrl.Manager, error) {
 	// No limit of its own: the controller has few requests under way at a time, and the API server's priority and fairness
 	// protects it better than a number here could. A thousand nodes that join at once take eight thousand writes.
 	config.QPS = -1
+	guard := rewind.New(config)
 	scheme := runtime.NewScheme()
 	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
 		return nil, fmt.Errorf("build scheme: %w", err)
@@ -134,6 +140,9 @@ func newManager(o options) (ctrl.Manager, error) {
 	})
 	if err != nil {
 		return nil, fmt.Errorf("make manager: %w", err)
+	}
+	if err := mgr.Add(historyGuard{mgr, guard}); err != nil {
+		return nil, fmt.Errorf("add history guard: %w", err)
 	}
 	if err := errors.Join(mgr.AddHealthzCheck("ping", healthz.Ping), mgr.AddReadyzCheck("caches", cachesSynced(mgr))); err != nil {
 		return nil, fmt.Errorf("add health checks: %w", err)

@@ -3,10 +3,16 @@ package e2e
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"strings"
 	"testing"
 	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/hopsack-net/hopsack/test/lab/loss"
 )
@@ -123,6 +129,12 @@ func TestRestoredEtcdLosesNoPacket(t *testing.T) {
 		return err == nil, err
 	})
 	waitReady(t)
+	for range 300 { // a backup is hours old, not a handful of writes
+		patch := client.RawPatch(types.MergePatchType, fmt.Appendf(nil, `{"metadata":{"annotations":{"e2e":"%d"}}}`, time.Now().UnixNano()))
+		if err := api(t).Patch(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "default"}}, patch); err != nil {
+			t.Fatal(err)
+		}
+	}
 	losesNothing(t, path{from: "p1", to: "p4"}, loss.DefaultSize, func(ctx context.Context) error {
 		if err := etcdDown(ctx); err != nil {
 			return err

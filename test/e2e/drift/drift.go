@@ -119,7 +119,8 @@ var devices = []Kind{
 		Shows: "test ! -e /run/vtep-mac || test $(cat /sys/class/net/$DEV/address) = $(cat /run/vtep-mac)", Reach: Node,
 	},
 	{Name: "MTU changed", Break: "ip link set $DEV mtu 1300", Shows: "test $(cat /sys/class/net/$DEV/mtu) = 1450", Reach: Node},
-	{Name: "tunnel address deleted", Break: "ip addr flush dev $DEV", Shows: showAddr, Reach: None},
+	// The routes of a device go with its last address, without a message.
+	{Name: "tunnel address deleted", Break: "ip addr flush dev $DEV", Shows: showAddr + " && " + showRoute + " && " + showNeigh, Reach: Node},
 	{
 		Name: "link set down", Break: "ip link set $DEV down",
 		Shows: "ip link show $DEV | grep -q '[<,]UP[,>]' && " + showRoute + " && " + showNeigh, Reach: Node,
