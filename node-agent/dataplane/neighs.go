@@ -44,7 +44,7 @@ func (p *pass) eachTunnel(kind string, w *neighWork, read func(index int) ([]Nei
 
 // setFDB says where VTEPs are. The kernel keeps one place per unicast address, so setting it replaces the old one.
 func (p *pass) setFDB() {
-	actual := map[desired.FDBKey]netip.Addr{}
+	actual := make(map[desired.FDBKey]netip.Addr, len(p.want.FDB))
 	p.eachTunnel(KindFDB, &p.fdb, p.kernel.FDB, func(device string, n Neigh) {
 		key := desired.FDBKey{Device: device, MAC: n.MAC}
 		switch _, wanted := p.want.FDB[key]; {
@@ -76,7 +76,7 @@ func (p *pass) setFDB() {
 
 // setNeighs says which VTEP has a peer's tunnel address.
 func (p *pass) setNeighs() {
-	actual := map[desired.NeighKey]network.MAC{}
+	actual := make(map[desired.NeighKey]network.MAC, len(p.want.Neighs))
 	p.eachTunnel(KindNeigh, &p.neighs, p.kernel.Neighs, func(device string, n Neigh) {
 		key := desired.NeighKey{Device: device, IP: n.IP}
 		switch _, wanted := p.want.Neighs[key]; {

@@ -29,8 +29,11 @@
 // changed. When it differs (kube-proxy writes often) the table's fingerprint is read by netlink: handles, hooks and policies
 // of its chains, its rules but for their counters, and the elements of its sets. Only a difference makes the table be written
 // again, whole, in one transaction. So a pass runs no program, needs no event to be right, and the events only make it
-// prompt. The same look at policy and rules of FORWARD decides whether iptables-nft must be run;
-// iptables-legacy has neither generation nor events, so it is read by full passes only.
+// prompt. The same look at policy and rules of FORWARD decides whether iptables-nft must be run; iptables-legacy has neither
+// generation nor events, so it is read by full passes only.
+//
+// Peers that come and go are written by netlink too, on condition that the generation is still the one that was looked at:
+// what the table has afterwards is then known without reading it again.
 //
 // The package owns that table and the rules with the comment "hopsack". It refuses to change a policy or anybody else's
 // rule, and to put its accept rules back to the top: a rule that drops before them was put there on purpose.

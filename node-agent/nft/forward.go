@@ -51,7 +51,7 @@ var variants = []variant{
 // that a policy of DROP that Docker sets later finds them; in iptables-legacy only where its filter table is in use, because
 // reading it would load it. It is not safe for concurrent use.
 type Forward struct {
-	kernel   *reader
+	kernel   *netfilter
 	programs map[string]*iptables.IPTables
 	// checked is what the kernel showed of a variant's chain when its rules were last seen to be right, and for which
 	// networks.
@@ -66,7 +66,7 @@ type checkedChain struct {
 
 // NewForward returns a Forward of the caller's network namespace that has touched nothing.
 func NewForward() (*Forward, error) {
-	kernel, err := newReader()
+	kernel, err := newNetfilter()
 	if err != nil {
 		return nil, err
 	}

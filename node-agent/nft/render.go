@@ -2,6 +2,7 @@ package nft
 
 import (
 	"cmp"
+	"encoding/binary"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -178,9 +179,14 @@ func sameRules(a, b *desired.Firewall) bool {
 		slices.Equal(a.NodeAddrs, b.NodeAddrs)
 }
 
-// update writes the differences of the sets into a transaction and counts them. Ranges that overlap are merged by the
-// kernel, so a set of ranges that differs is written whole; peers and ports are written one by one.
-func update(tx *knftables.Transaction, have, want *desired.Firewall) int {
+// sameNetworks says whether the sets of ranges are equal.
+func sameNetworks(a, b *desired.Firewall) bool {
+	return slices.Equal(a.PodNetworks, b.PodNetworks) && slices.Equal(a.LocalSubnets, b.LocalSubnets) && slices.Equal(a.Except, b.Except)
+}
+
+// updateNetworks writes the sets of ranges that differ into a transaction, and counts them. Ranges that overlap are merged by
+// the kernel, so a set is written whole.
+func updateNetworks(tx *knftables.Transaction, have, want *desired.Firewall) int {
 	changes := 0
 	was, is := networks(have), networks(want)
 	for _, name := range slices.Sorted(maps.Keys(is)) {
@@ -195,28 +201,44 @@ func update(tx *knftables.Transaction, have, want *desired.Firewall) int {
 			tx.Add(&e)
 		}
 	}
-	changes += updateSet(tx, have.Peers, want.Peers, netip.Addr.Compare, peerElement)
-	changes += updateSet(tx, have.TunnelPorts, want.TunnelPorts, cmp.Compare[uint16], portElement)
 	return changes
 }
 
-func updateSet[T comparable](tx *knftables.Transaction, have, want []T, order func(a, b T) int, element func(T) knftables.Element) int {
-	if slices.Equal(have, want) {
-		return 0
+// elementChanges are the differences between the sets of peers and ports, and how many keys they have.
+func elementChanges(have, want *desired.Firewall) (changes []elementChange, keys int) {
+	for _, f := range families {
+		if slices.Equal(have.Peers, want.Peers) {
+			break // by far the usual case, and cheap to find out
+		}
+		peers := func(all []netip.Addr) []netip.Addr {
+			return slices.DeleteFunc(slices.Clone(all), func(a netip.Addr) bool { return !f.has(a) })
+		}
+		changes = append(changes, setChanges(setPeers+f.suffix, peers(have.Peers), peers(want.Peers), netip.Addr.Compare, netip.Addr.AsSlice)...)
 	}
-	changes := 0
-	each := func(from, without []T, do func(knftables.Object)) {
+	changes = append(changes, setChanges(setPorts, have.TunnelPorts, want.TunnelPorts, cmp.Compare[uint16], func(port uint16) []byte {
+		return binary.BigEndian.AppendUint16(nil, port)
+	})...)
+	for _, c := range changes {
+		keys += len(c.keys)
+	}
+	return changes, keys
+}
+
+// setChanges compares two sorted lists. What comes in is added before what goes is deleted.
+func setChanges[T comparable](set string, have, want []T, order func(a, b T) int, key func(T) []byte) []elementChange {
+	if slices.Equal(have, want) {
+		return nil
+	}
+	missing := func(from, in []T) (keys [][]byte) {
 		for _, v := range from {
-			if _, found := slices.BinarySearchFunc(without, v, order); !found {
-				e := element(v)
-				do(&e)
-				changes++
+			if _, found := slices.BinarySearchFunc(in, v, order); !found {
+				keys = append(keys, key(v))
 			}
 		}
+		return keys
 	}
-	each(want, have, tx.Add)
-	each(have, want, tx.Delete)
-	return changes
+	out := []elementChange{{set: set, keys: missing(want, have)}, {set: set, keys: missing(have, want), delete: true}}
+	return slices.DeleteFunc(out, func(c elementChange) bool { return len(c.keys) == 0 })
 }
 
 func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

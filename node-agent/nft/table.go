@@ -2,6 +2,7 @@ package nft
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -13,7 +14,7 @@ import (
 
 // Table keeps the nftables table. It is not safe for concurrent use.
 type Table struct {
-	kernel *reader
+	kernel *netfilter
 	nft    knftables.Interface // nil until first needed: finding it out runs the nft program
 	// have is what the table was made from, nil when that is not known.
 	have       *desired.Firewall
@@ -23,12 +24,21 @@ type Table struct {
 
 // NewTable returns a Table of the caller's network namespace that has touched nothing.
 func NewTable() (*Table, error) {
-	kernel, err := newReader()
+	kernel, err := newNetfilter()
 	if err != nil {
 		return nil, err
 	}
 	return &Table{kernel: kernel}, nil
 }
+
+const (
+	// updateTries is how often an update is begun again because somebody else changed nftables in between.
+	updateTries = 3
+	// maxUpdate is how many elements one message may hold; more are written with the whole table.
+	maxUpdate = 1000
+)
+
+var errTooMany = errors.New("too many elements for one message")
 
 // Sync makes the table what want says, and removes it when want is nil. It returns the number of changes; a whole table
 // written counts as one. The table found by the first call of a process is replaced, as nothing tells what made it. A full
@@ -39,16 +49,24 @@ func (t *Table) Sync(ctx context.Context, want *desired.Firewall, full bool) (in
 		changes, err := t.remove(ctx)
 		return changes, nil, err
 	}
-	intact, err := t.intact(full)
-	if err != nil {
-		return 0, nil, err
-	}
-	if intact && sameRules(t.have, want) {
-		if changes, err := t.update(ctx, want); err == nil {
+	for range updateTries {
+		intact, err := t.intact(full)
+		if err != nil {
+			return 0, nil, err
+		}
+		if !intact || !sameRules(t.have, want) {
+			break
+		}
+		changes, err := t.update(ctx, want)
+		if err == nil {
 			return changes, nil, nil
-		} // else somebody was faster: write it all
+		}
+		if !errors.Is(err, errRulesChanged) {
+			break // an element was not as expected: write it all
+		}
+		full = true // look again
 	}
-	if err := t.write(ctx, want, 1, func(tx *knftables.Transaction) { render(tx, want) }); err != nil {
+	if err := t.write(ctx, want, func(tx *knftables.Transaction) { render(tx, want) }); err != nil {
 		return 0, nil, err
 	}
 	return 1, nil, nil
@@ -77,23 +95,55 @@ func (t *Table) intact(full bool) (bool, error) {
 	return true, nil
 }
 
-// update brings the sets up to date.
+// update brings the sets of an intact table up to date.
 func (t *Table) update(ctx context.Context, want *desired.Firewall) (int, error) {
-	changes := 0
-	err := t.write(ctx, want, 0, func(tx *knftables.Transaction) { changes = update(tx, t.have, want) })
-	return changes, err
+	changes, keys := elementChanges(t.have, want)
+	if !sameNetworks(t.have, want) {
+		// Rare: ranges are merged by the nft program, and peers and ports go with the next call.
+		next := clone(want)
+		next.Peers, next.TunnelPorts = t.have.Peers, t.have.TunnelPorts
+		sets := 0
+		if err := t.write(ctx, next, func(tx *knftables.Transaction) { sets = updateNetworks(tx, t.have, next) }); err != nil {
+			return 0, err
+		}
+		more, err := t.update(ctx, want)
+		return sets + more, err
+	}
+	if keys == 0 {
+		return 0, nil
+	}
+	if keys > maxUpdate {
+		return 0, errTooMany
+	}
+	if err := t.kernel.change(t.generation, changes); err != nil {
+		return 0, err
+	}
+	// The kernel made the change on the very generation that was looked at, so what the table has now is known.
+	if t.generation++; t.generation == 0 {
+		t.generation++
+	}
+	for _, c := range changes {
+		sum := t.seen.sets[c.set]
+		for _, key := range c.keys {
+			if c.delete {
+				sum.remove(key)
+			} else {
+				sum.add(key)
+			}
+		}
+		t.seen.sets[c.set] = sum
+	}
+	t.have = clone(want)
+	return keys, nil
 }
 
-// write runs a transaction, unless it is empty, and remembers what the table looks like after it.
-func (t *Table) write(ctx context.Context, want *desired.Firewall, atLeast int, fill func(*knftables.Transaction)) error {
+// write runs a transaction and remembers what the table looks like after it.
+func (t *Table) write(ctx context.Context, want *desired.Firewall, fill func(*knftables.Transaction)) error {
 	if err := t.open(); err != nil {
 		return err
 	}
 	tx := t.nft.NewTransaction()
 	fill(tx)
-	if tx.NumOperations() == 0 && atLeast == 0 {
-		return nil
-	}
 	t.have = nil
 	if err := t.nft.Run(ctx, tx); err != nil {
 		return fmt.Errorf("write nftables table %s: %w", TableName, err)
@@ -112,10 +162,10 @@ func (t *Table) remember(want *desired.Firewall) error {
 	if err != nil {
 		return err
 	}
-	peers := seen.elements[setPeers+"4"] + seen.elements[setPeers+"6"]
-	if seen.rules != len(rules(want)) || peers != len(want.Peers) || seen.elements[setPorts] != len(want.TunnelPorts) {
+	peers := seen.sets[setPeers+"4"].count + seen.sets[setPeers+"6"].count
+	if ports := seen.sets[setPorts].count; seen.rules != len(rules(want)) || peers != len(want.Peers) || ports != len(want.TunnelPorts) {
 		return fmt.Errorf("nftables table %s was changed while it was written: it has %d rules, %d peers and %d ports, and %d, %d and %d were written",
-			TableName, seen.rules, peers, seen.elements[setPorts], len(rules(want)), len(want.Peers), len(want.TunnelPorts))
+			TableName, seen.rules, peers, ports, len(rules(want)), len(want.Peers), len(want.TunnelPorts))
 	}
 	t.have, t.seen, t.generation = clone(want), seen, generation
 	return nil

@@ -2,8 +2,11 @@ package nft
 
 import (
 	"context"
+	"errors"
+	"math/rand/v2"
 	"net/netip"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 
@@ -142,21 +145,78 @@ func TestTableUpdates(t *testing.T) {
 	syncTable(t, table, fw, false, 0)
 }
 
-// An element that somebody was faster to add or delete does not stop an update.
+// Whatever changed, the kernel's table brought up to date is one written anew, and each update is known to be intact.
+func TestTableUpdatesEqualRender(t *testing.T) {
+	nstest.Enter(t)
+	rng := rand.New(rand.NewPCG(3, 4))
+	table := newTable(t)
+	for range 25 {
+		want := randomFirewall(rng)
+		if _, _, err := table.Sync(context.Background(), want, false); err != nil {
+			t.Fatal(err)
+		}
+		syncTable(t, table, want, false, 0)
+		syncTable(t, table, want, true, 0)
+		updated := list(t)
+		syncTable(t, newTable(t), want, false, 1)
+		if diff := cmp.Diff(sortedElements(list(t)), sortedElements(updated)); diff != "" {
+			t.Fatalf("table (-anew +updated):\n%s", diff)
+		}
+		syncTable(t, table, want, false, 1) // it has been replaced
+	}
+}
+
+// sortedElements makes the order of a set's elements, which nft leaves to chance, one.
+func sortedElements(listing string) []string {
+	return slices.Sorted(strings.FieldsFuncSeq(listing, func(r rune) bool { return strings.ContainsRune(" ,\n\t", r) }))
+}
+
+// Somebody who changes nftables between the look and the update is noticed, and so is what he did.
 func TestTableUpdateMeetsInterference(t *testing.T) {
+	for name, tc := range map[string]struct {
+		command string
+		blind   bool // the look missed it
+		changes int
+	}{
+		"element gone":              {"delete element inet hopsack peers4 { 192.0.2.2 }", true, 1},
+		"element gone, seen late":   {"delete element inet hopsack peers4 { 192.0.2.2 }", false, 1},
+		"other table":               {"add table ip other", false, 1},
+		"element there already":     {"add element inet hopsack peers4 { 192.0.2.9 }", true, 1},
+		"rule deleted, not noticed": {"flush chain inet hopsack input", false, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			nstest.Enter(t)
+			table := newTable(t)
+			fw := testFirewall()
+			syncTable(t, table, fw, false, 1)
+			want := testFirewall()
+			want.Peers = addrs("192.0.2.3")
+			nft(t, tc.command)
+			if tc.blind {
+				table.generation, _ = table.kernel.generation()
+			} else if _, err := table.update(context.Background(), want); !errors.Is(err, errRulesChanged) {
+				t.Errorf("got error %v, want %v", err, errRulesChanged)
+			}
+			syncTable(t, table, want, false, tc.changes)
+			syncTable(t, table, want, true, map[bool]int{true: 1, false: 0}[name == "element there already"])
+			updated := list(t)
+			syncTable(t, newTable(t), want, false, 1)
+			if diff := cmp.Diff(sortedElements(list(t)), sortedElements(updated)); diff != "" {
+				t.Errorf("table (-anew +updated):\n%s", diff)
+			}
+		})
+	}
+}
+
+// So many peers at once that they do not fit one message are written with the table.
+func TestTableManyPeers(t *testing.T) {
 	nstest.Enter(t)
 	table := newTable(t)
-	fw := testFirewall()
-	syncTable(t, table, fw, false, 1)
-	nft(t, "delete element inet hopsack peers4 { 192.0.2.2 }")
-	table.generation, _ = table.kernel.generation() // as if that had happened after the look
-	fw.Peers = addrs("192.0.2.3")
-	syncTable(t, table, fw, false, 1)
-	want := list(t)
-	syncTable(t, newTable(t), fw, false, 1)
-	if diff := cmp.Diff(list(t), want); diff != "" {
-		t.Errorf("table (-anew +updated):\n%s", diff)
-	}
+	syncTable(t, table, manyPeers(0), false, 1)
+	syncTable(t, table, manyPeers(maxUpdate), false, maxUpdate)
+	syncTable(t, table, manyPeers(3*maxUpdate), false, 1)
+	syncTable(t, table, manyPeers(2*maxUpdate), false, maxUpdate)
+	syncTable(t, table, manyPeers(2*maxUpdate), true, 0)
 }
 
 func manyPeers(n int) *desired.Firewall {

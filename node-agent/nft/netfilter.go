@@ -1,12 +1,12 @@
 package nft
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"slices"
+	"hash/fnv"
+	"maps"
 	"time"
 
 	"github.com/vishvananda/netlink/nl"
@@ -21,12 +21,12 @@ const (
 	dumpTries = 5
 )
 
-// reader reads nftables by netlink, in the network namespace it was opened in.
-type reader struct {
+// netfilter speaks netlink with nftables, in the network namespace it was opened in.
+type netfilter struct {
 	sockets map[int]*nl.SocketHandle
 }
 
-func newReader() (*reader, error) {
+func newNetfilter() (*netfilter, error) {
 	socket, err := nl.Subscribe(unix.NETLINK_NETFILTER)
 	if err != nil {
 		return nil, fmt.Errorf("open nftables socket: %w", err)
@@ -36,17 +36,23 @@ func newReader() (*reader, error) {
 		socket.Close()
 		return nil, fmt.Errorf("set nftables timeout: %w", err)
 	}
-	return &reader{map[int]*nl.SocketHandle{unix.NETLINK_NETFILTER: {Socket: socket}}}, nil
+	return &netfilter{map[int]*nl.SocketHandle{unix.NETLINK_NETFILTER: {Socket: socket}}}, nil
 }
 
-// nfgenmsg is the header of every message: family, version and resource, which is not used.
-type nfgenmsg byte
+// nfgenmsg is the header of every message. The resource is the subsystem in the messages around a batch, else 0.
+type nfgenmsg struct {
+	family   byte
+	resource uint16
+}
 
-func (f nfgenmsg) Len() int          { return 4 }
-func (f nfgenmsg) Serialize() []byte { return []byte{byte(f), unix.NFNETLINK_V0, 0, 0} }
+func (m nfgenmsg) Len() int { return 4 }
+
+func (m nfgenmsg) Serialize() []byte {
+	return binary.BigEndian.AppendUint16([]byte{m.family, unix.NFNETLINK_V0}, m.resource)
+}
 
 // get sends a request and calls see with the attributes of each answer.
-func (r *reader) get(message int, flags uint16, family byte, see func(attrs []byte), with ...*nl.RtAttr) error {
+func (n *netfilter) get(message int, flags uint16, family byte, see func(attrs []byte), with ...*nl.RtAttr) error {
 	const length = 4
 	var err error
 	for range dumpTries {
@@ -54,9 +60,9 @@ func (r *reader) get(message int, flags uint16, family byte, see func(attrs []by
 			NlMsghdr: unix.NlMsghdr{
 				Len: unix.SizeofNlMsghdr, Type: uint16(unix.NFNL_SUBSYS_NFTABLES<<8 | message), Flags: unix.NLM_F_REQUEST | flags,
 			},
-			Sockets: r.sockets,
+			Sockets: n.sockets,
 		}
-		req.AddData(nfgenmsg(family))
+		req.AddData(nfgenmsg{family: family})
 		for _, a := range with {
 			req.AddData(a)
 		}
@@ -80,9 +86,9 @@ func (r *reader) get(message int, flags uint16, family byte, see func(attrs []by
 func text(typ int, s string) *nl.RtAttr { return nl.NewRtAttr(typ, nl.ZeroTerminated(s)) }
 
 // generation is a number that every change of any table makes another one.
-func (r *reader) generation() (uint32, error) {
+func (n *netfilter) generation() (uint32, error) {
 	var id uint32
-	err := r.get(unix.NFT_MSG_GETGEN, 0, unix.AF_UNSPEC, func(attrs []byte) {
+	err := n.get(unix.NFT_MSG_GETGEN, 0, unix.AF_UNSPEC, func(attrs []byte) {
 		id = attr.BigUint32(attr.Find(attrs, unix.NFTA_GEN_ID))
 	})
 	if err != nil {
@@ -92,8 +98,8 @@ func (r *reader) generation() (uint32, error) {
 }
 
 // exists says whether there is such a table.
-func (r *reader) exists(family byte, table string) (bool, error) {
-	err := r.get(unix.NFT_MSG_GETTABLE, 0, family, func([]byte) {}, text(unix.NFTA_TABLE_NAME, table))
+func (n *netfilter) exists(family byte, table string) (bool, error) {
+	err := n.get(unix.NFT_MSG_GETTABLE, 0, family, func([]byte) {}, text(unix.NFTA_TABLE_NAME, table))
 	if errors.Is(err, unix.ENOENT) {
 		return false, nil
 	}
@@ -105,13 +111,13 @@ func (r *reader) exists(family byte, table string) (bool, error) {
 
 // rules are a chain's rules in order, each as a line that differs when the rule does; chain "" means all of a table. Without
 // the table or chain there are none.
-func (r *reader) rules(family byte, table, chain string) ([]string, error) {
+func (n *netfilter) rules(family byte, table, chain string) ([]string, error) {
 	with := []*nl.RtAttr{text(unix.NFTA_RULE_TABLE, table)}
 	if chain != "" {
 		with = append(with, text(unix.NFTA_RULE_CHAIN, chain))
 	}
 	var out []string
-	err := r.get(unix.NFT_MSG_GETRULE, unix.NLM_F_DUMP, family, func(attrs []byte) {
+	err := n.get(unix.NFT_MSG_GETRULE, unix.NLM_F_DUMP, family, func(attrs []byte) {
 		if name := attr.String(attr.Find(attrs, unix.NFTA_RULE_CHAIN)); chain == "" || name == chain {
 			out = append(out, fmt.Sprintf("%s %d %x", name, attr.BigUint64(attr.Find(attrs, unix.NFTA_RULE_HANDLE)), ruleSum(attrs)))
 		}
@@ -135,9 +141,9 @@ func ruleSum(attrs []byte) []byte {
 }
 
 // chains are the attributes of a table's chains by name.
-func (r *reader) chains(family byte, table string) (map[string][]byte, error) {
+func (n *netfilter) chains(family byte, table string) (map[string][]byte, error) {
 	out := map[string][]byte{}
-	err := r.get(unix.NFT_MSG_GETCHAIN, unix.NLM_F_DUMP, family, func(attrs []byte) {
+	err := n.get(unix.NFT_MSG_GETCHAIN, unix.NLM_F_DUMP, family, func(attrs []byte) {
 		if attr.String(attr.Find(attrs, unix.NFTA_CHAIN_TABLE)) == table {
 			out[attr.String(attr.Find(attrs, unix.NFTA_CHAIN_NAME))] = attrs
 		}
@@ -148,53 +154,75 @@ func (r *reader) chains(family byte, table string) (map[string][]byte, error) {
 	return out, nil
 }
 
-// sets are the names of a table's sets.
-func (r *reader) sets(family byte, table string) ([]string, error) {
+// sets are the names of a table's sets, in no order.
+func (n *netfilter) sets(family byte, table string) ([]string, error) {
 	var out []string
-	err := r.get(unix.NFT_MSG_GETSET, unix.NLM_F_DUMP, family, func(attrs []byte) {
+	err := n.get(unix.NFT_MSG_GETSET, unix.NLM_F_DUMP, family, func(attrs []byte) {
 		out = append(out, attr.String(attr.Find(attrs, unix.NFTA_SET_NAME)))
 	}, text(unix.NFTA_SET_TABLE, table))
 	if err != nil && !errors.Is(err, unix.ENOENT) {
 		return nil, fmt.Errorf("read nftables sets of %s: %w", table, err)
 	}
-	slices.Sort(out)
 	return out, nil
 }
 
-// elements are the keys of a set's elements, sorted; the one that ends an interval has a byte more.
-func (r *reader) elements(family byte, table, set string) ([][]byte, error) {
-	var out [][]byte
-	err := r.get(unix.NFT_MSG_GETSETELEM, unix.NLM_F_DUMP, family, func(attrs []byte) {
+// setSum stands for the elements of a set, in whatever order they come. It can be brought up to date without reading them.
+type setSum struct {
+	count int
+	sum   uint64
+}
+
+func (s *setSum) add(key []byte) {
+	s.count++
+	s.sum += keySum(key)
+}
+
+func (s *setSum) remove(key []byte) {
+	s.count--
+	s.sum -= keySum(key)
+}
+
+func keySum(key []byte) uint64 {
+	hash := fnv.New64a()
+	hash.Write(key)
+	return hash.Sum64()
+}
+
+// elements sums up a set's elements. One that ends an interval counts as another than the one that begins there.
+func (n *netfilter) elements(family byte, table, set string) (setSum, error) {
+	var out setSum
+	err := n.get(unix.NFT_MSG_GETSETELEM, unix.NLM_F_DUMP, family, func(attrs []byte) {
 		for _, element := range attr.All(attr.Find(attrs, unix.NFTA_SET_ELEM_LIST_ELEMENTS)) {
-			key := bytes.Clone(attr.Find(attr.Find(element, unix.NFTA_SET_ELEM_KEY), unix.NFTA_DATA_VALUE))
+			key := attr.Find(attr.Find(element, unix.NFTA_SET_ELEM_KEY), unix.NFTA_DATA_VALUE)
 			if attr.BigUint32(attr.Find(element, unix.NFTA_SET_ELEM_FLAGS))&unix.NFT_SET_ELEM_INTERVAL_END != 0 {
-				key = append(key, 1)
+				key = append([]byte("end"), key...)
 			}
-			out = append(out, key)
+			out.add(key)
 		}
 	}, text(unix.NFTA_SET_ELEM_LIST_TABLE, table), text(unix.NFTA_SET_ELEM_LIST_SET, set))
 	if err != nil {
-		return nil, fmt.Errorf("read nftables set %s: %w", set, err)
+		return setSum{}, fmt.Errorf("read nftables set %s: %w", set, err)
 	}
-	slices.SortFunc(out, bytes.Compare)
 	return out, nil
 }
 
 // fingerprint is equal for equal tables, and differs when anything but counters differs.
 type fingerprint struct {
-	sum   [sha256.Size]byte
-	rules int
-	// elements counts the elements of each set; intervals count as their ends.
-	elements map[string]int
+	// static sums up everything but elements.
+	static [sha256.Size]byte
+	rules  int
+	sets   map[string]setSum
 }
 
-func (f fingerprint) equal(g fingerprint) bool { return f.sum == g.sum && f.rules > 0 }
+func (f fingerprint) equal(g fingerprint) bool {
+	return f.rules > 0 && f.static == g.static && maps.Equal(f.sets, g.sets)
+}
 
 // fingerprint reads a table. That of a table that is missing has no rules.
-func (r *reader) fingerprint(family byte, table string) (fingerprint, error) {
-	out := fingerprint{elements: map[string]int{}}
+func (n *netfilter) fingerprint(family byte, table string) (fingerprint, error) {
+	out := fingerprint{sets: map[string]setSum{}}
 	hash := sha256.New()
-	err := r.get(unix.NFT_MSG_GETTABLE, 0, family, func(attrs []byte) {
+	err := n.get(unix.NFT_MSG_GETTABLE, 0, family, func(attrs []byte) {
 		hash.Write(attr.Find(attrs, unix.NFTA_TABLE_FLAGS))
 		hash.Write(attr.Find(attrs, nftaTableHandle))
 	}, text(unix.NFTA_TABLE_NAME, table))
@@ -204,7 +232,7 @@ func (r *reader) fingerprint(family byte, table string) (fingerprint, error) {
 	if err != nil {
 		return out, fmt.Errorf("read nftables table %s: %w", table, err)
 	}
-	chains, err := r.chains(family, table)
+	chains, err := n.chains(family, table)
 	if err != nil {
 		return out, err
 	}
@@ -214,29 +242,22 @@ func (r *reader) fingerprint(family byte, table string) (fingerprint, error) {
 			hash.Write(attr.Find(chains[name], typ))
 		}
 	}
-	rules, err := r.rules(family, table, "")
+	rules, err := n.rules(family, table, "")
 	if err != nil {
 		return out, err
 	}
 	fmt.Fprintln(hash, rules)
 	out.rules = len(rules)
-	sets, err := r.sets(family, table)
+	hash.Sum(out.static[:0])
+	sets, err := n.sets(family, table)
 	if err != nil {
 		return out, err
 	}
 	for _, name := range sets {
-		elements, err := r.elements(family, table, name)
-		if err != nil {
+		if out.sets[name], err = n.elements(family, table, name); err != nil {
 			return out, err
 		}
-		fmt.Fprintln(hash, "set", name)
-		for _, e := range elements {
-			hash.Write(binary.BigEndian.AppendUint16(nil, uint16(len(e))))
-			hash.Write(e)
-		}
-		out.elements[name] = len(elements)
 	}
-	hash.Sum(out.sum[:0])
 	return out, nil
 }
 
