@@ -33,11 +33,11 @@ type benchmarkLab struct {
 const clusterTimeout = time.Minute
 
 func clusterCases() []benchCase {
-	return []benchCase{
+	return append([]benchCase{
 		{name: "restart", what: "kill an agent and start it again, until it is ready and until it is in sync", onLab: benchRestart},
 		{name: "idle", what: "an agent while another node's pods start and stop and all nodes' heartbeats are written", onLab: benchIdle},
 		{name: "drift", what: "break what hopsack owns, one thing at a time, until it is back", onLab: benchDrift},
-	}
+	}, scaleCases()...)
 }
 
 // inLab starts the lab, runs f and takes the lab down, whatever happens in between.

@@ -5,10 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
-	"path/filepath"
-	"strconv"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -60,11 +56,7 @@ func benchIdle(ctx context.Context, s settings, l *benchmarkLab) error {
 	if err := r.prepare(ctx); err != nil {
 		return err
 	}
-	defer func() {
-		if _, err := l.Exec(context.WithoutCancel(ctx), idleNode, "nft", "delete", "table", "inet", "bench"); err != nil {
-			say("  remove the counters: %v", err)
-		}
-	}()
+	defer l.forgetAPI(ctx, idleNode)
 	stop, err := r.watchNodes(ctx)
 	if err != nil {
 		return err
@@ -101,14 +93,7 @@ func (r *idleRun) prepare(ctx context.Context) error {
 			return err
 		}
 	}
-	_, err = r.Exec(ctx, idleNode, "nft", `
-table inet bench {
-  counter received { }
-  counter sent { }
-  chain input { type filter hook input priority -400; ip saddr 172.30.0.10 tcp sport 6443 counter name received; }
-  chain output { type filter hook output priority -400; ip daddr 172.30.0.10 tcp dport 6443 counter name sent; }
-}`)
-	return err
+	return r.countAPI(ctx, idleNode)
 }
 
 // watchNodes is the reference: a client that watches Nodes. The bytes it reads are counted.
@@ -162,10 +147,10 @@ type idleState struct {
 
 func (r *idleRun) state(ctx context.Context) (s idleState, err error) {
 	s.nodeList = r.watched.Load()
-	if s.received, err = r.counter(ctx, "received"); err != nil {
+	if s.received, err = r.counter(ctx, idleNode, "received"); err != nil {
 		return s, err
 	}
-	if s.sent, err = r.counter(ctx, "sent"); err != nil {
+	if s.sent, err = r.counter(ctx, idleNode, "sent"); err != nil {
 		return s, err
 	}
 	if s.passes, err = r.metric(ctx, idleNode, "hopsack_agent_pass_duration_seconds_count"); err != nil {
@@ -280,7 +265,7 @@ func (r *idleRun) beat(ctx context.Context) error {
 
 // stillWatching proves that silence was not deafness: a change that concerns the agent arrives, and the counter sees it.
 func (r *idleRun) stillWatching(ctx context.Context) error {
-	before, err := r.counter(ctx, "received")
+	before, err := r.counter(ctx, idleNode, "received")
 	if err != nil {
 		return err
 	}
@@ -293,51 +278,9 @@ func (r *idleRun) stillWatching(ctx context.Context) error {
 			return err
 		}
 	}
-	after, err := r.counter(ctx, "received")
+	after, err := r.counter(ctx, idleNode, "received")
 	if err == nil && after < before+1000 {
 		err = fmt.Errorf("the agent was told of two changes in %d bytes: its packets are not all counted", after-before)
 	}
 	return err
-}
-
-// counter reads one of the node's counters in bytes.
-func (r *idleRun) counter(ctx context.Context, name string) (uint64, error) {
-	out, err := r.Exec(ctx, idleNode, "nft", "list", "counter", "inet", "bench", name)
-	if err != nil {
-		return 0, err
-	}
-	_, rest, found := strings.Cut(out, "bytes ")
-	fields := strings.Fields(rest)
-	if !found || len(fields) == 0 {
-		return 0, fmt.Errorf("read counter %s: %q", name, out)
-	}
-	return strconv.ParseUint(fields[0], 10, 64)
-}
-
-// cpuTime is what all threads of a process have used, to the nanosecond, where /proc/PID/stat counts ticks of 10 ms.
-func cpuTime(pid int) (time.Duration, error) {
-	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", pid))
-	if err != nil {
-		return 0, err
-	}
-	var total time.Duration
-	for _, file := range files {
-		text, err := os.ReadFile(file)
-		if errors.Is(err, os.ErrNotExist) {
-			continue
-		}
-		if err != nil {
-			return 0, err
-		}
-		ns, _, _ := strings.Cut(string(text), " ")
-		n, err := strconv.ParseInt(ns, 10, 64)
-		if err != nil {
-			return 0, fmt.Errorf("read %s: %w", file, err)
-		}
-		total += time.Duration(n)
-	}
-	if total == 0 {
-		return 0, fmt.Errorf("process %d has used no time: it is gone, or the kernel does not count", pid)
-	}
-	return total, nil
 }

@@ -98,7 +98,7 @@ func (r *restartRun) once(ctx context.Context, exempt bool) error {
 	started := make(chan error, 1)
 	start := time.Now()
 	go func() { started <- r.Start(ctx, agent) }()
-	if err := r.untilReady(ctx); err != nil {
+	if err := r.untilReady(ctx, r.node); err != nil {
 		return err
 	}
 	r.ready = append(r.ready, time.Since(start))
@@ -117,24 +117,4 @@ func (r *restartRun) once(ctx context.Context, exempt bool) error {
 	}
 	r.sync = append(r.sync, time.Since(start))
 	return <-started
-}
-
-// untilReady asks /readyz without pause, as nobody else would.
-func (r *restartRun) untilReady(ctx context.Context) error {
-	web, err := r.web(r.node)
-	if err != nil {
-		return err
-	}
-	deadline := time.Now().Add(clusterTimeout)
-	for ctx.Err() == nil && time.Now().Before(deadline) {
-		resp, err := web.Get("http://127.0.0.1:10473/readyz")
-		if err == nil {
-			resp.Body.Close()
-			if resp.StatusCode == 200 {
-				return nil
-			}
-		}
-		time.Sleep(2 * time.Millisecond)
-	}
-	return fmt.Errorf("the agent of %s did not become ready", r.node)
 }
