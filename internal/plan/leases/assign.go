@@ -145,8 +145,6 @@ func (p *planner) makeRoom(n plan.Node, prefix netip.Prefix) (blocker netip.Pref
 	for _, q := range p.taken.overlapping(prefix) {
 		l, exists := p.cluster.Leases[q]
 		switch {
-		case p.chosenBy[q] != "":
-			return q, true
 		case q == prefix && exists && l.Node == n.Name:
 		case exists && p.recyclable(l):
 			recycle = append(recycle, l)

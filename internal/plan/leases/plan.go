@@ -112,11 +112,19 @@ func Make(cfg network.Config, cluster plan.Cluster, now time.Time) Plan {
 func (p *planner) keep(n plan.Node) {
 	p.out.Subnets[n.Name] = nil
 	for _, s := range p.cluster.NodeNetworks[n.Name].Subnets {
-		if !s.InUse() {
+		if !s.InUse() || p.chosenBy[s.Prefix] != "" {
 			continue
 		}
 		l, exists := p.cluster.Leases[s.Prefix]
-		if _, blocked := p.taken.other(s.Prefix); exists && l.Node != n.Name || !exists && blocked || p.chosenBy[s.Prefix] != "" {
+		if !exists {
+			if l = p.lost(n, s.Prefix); !p.fits(l) {
+				continue
+			}
+			if _, blocked := p.taken.other(s.Prefix); blocked {
+				continue
+			}
+		}
+		if l.Node != n.Name {
 			continue
 		}
 		p.choose(n, s)
@@ -124,6 +132,12 @@ func (p *planner) keep(n plan.Node) {
 			p.take(n, s.Prefix, Take{Bound: true, Adopted: l.Adopted, Reserved: l.Reserved})
 		}
 	}
+}
+
+// lost is the lease that a subnet in use must have had. Somebody tore it out; or its node was gone, and came back before its
+// NodeNetwork went too, perhaps to another configuration.
+func (p *planner) lost(n plan.Node, prefix netip.Prefix) plan.Lease {
+	return plan.Lease{Prefix: prefix, Node: n.Name, Held: true, Adopted: slices.Contains(n.PodCIDRs, prefix)}
 }
 
 // choose records that s is the node's.

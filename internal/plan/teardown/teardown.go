@@ -47,5 +47,7 @@ func Next(cluster plan.Cluster) Step {
 			s.InUse = append(s.InUse, l.Node) // its NodeNetwork was lost
 		}
 	}
+	slices.Sort(s.InUse)
+	s.InUse = slices.Compact(s.InUse)
 	return s
 }
