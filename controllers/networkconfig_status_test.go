@@ -1,0 +1,46 @@
+package controllers
+
+import (
+	"testing"
+
+	"github.com/hopsack-net/hopsack/api/v1alpha1"
+	"github.com/hopsack-net/hopsack/internal/plan"
+)
+
+// TestVerdict: which condition tells what. kstatus takes Stalled for failed and Ready=False for in progress.
+func TestVerdict(t *testing.T) {
+	why := func(reason string) *plan.Problem { return &plan.Problem{Reason: reason, Message: "why"} }
+	for name, tc := range map[string]struct {
+		v                           verdict
+		ready, progressing, stalled string // status and reason
+	}{
+		"well":              {verdict{nodes: 3}, "True Ready", "False Settled", "False NotStalled"},
+		"empty cluster":     {verdict{}, "True NoNodes", "False Settled", "False NotStalled"},
+		"joining":           {verdict{nodes: 3, notReady: why("NodesNotReady")}, "False NodesNotReady", "False Settled", "False NotStalled"},
+		"changing":          {verdict{nodes: 3, moving: why("RollingOut"), notReady: why("NodesNotReady")}, "False RollingOut", "True RollingOut", "False NotStalled"},
+		"refused":           {verdict{nodes: 3, refused: why("InvalidSpec")}, "False InvalidSpec", "False Refused", "True InvalidSpec"},
+		"refused meanwhile": {verdict{nodes: 3, refused: why("NeedsRollout"), moving: why("RollingOut")}, "False NeedsRollout", "True RollingOut", "True NeedsRollout"},
+		"exhausted":         {verdict{nodes: 3, blocked: why("SubnetsExhausted"), notReady: why("NodesNotReady")}, "False SubnetsExhausted", "False Settled", "True SubnetsExhausted"},
+		"duplicate":         {verdict{nodes: 3, rejected: why("DuplicatePublicIP")}, "False DuplicatePublicIP", "False Settled", "False NotStalled"},
+		"deletion held":     {verdict{nodes: 3, teardown: why("TeardownPending")}, "False TeardownPending", "False Settled", "True TeardownPending"},
+		"tearing down":      {verdict{nodes: 3, teardown: why("TearingDown"), asked: true}, "False TearingDown", "True TearingDown", "False NotStalled"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := map[string]string{}
+			for _, c := range tc.v.conditions() {
+				status := "False"
+				if c.true {
+					status = "True"
+				}
+				got[c.kind] = status + " " + c.why.Reason
+			}
+			for kind, want := range map[string]string{
+				v1alpha1.ConditionReady: tc.ready, v1alpha1.ConditionProgressing: tc.progressing, v1alpha1.ConditionStalled: tc.stalled,
+			} {
+				if got[kind] != want {
+					t.Errorf("%s: got %s, want %s", kind, got[kind], want)
+				}
+			}
+		})
+	}
+}
