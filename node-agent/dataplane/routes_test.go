@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
 
 	"github.com/hopsack-net/hopsack/api/v1alpha1"
 	"github.com/hopsack-net/hopsack/node-agent/dataplane"
@@ -136,6 +138,46 @@ func TestRouteChanges(t *testing.T) {
 			t.Errorf("routes (-want +got):\n%s", diff)
 		}
 		settled(t, d, step.want)
+	}
+}
+
+// A way that changes is replaced: the kernel never tells that a route has gone, so there was one at every moment.
+func TestRouteIsReplaced(t *testing.T) {
+	nstest.Enter(t)
+	withUnderlay(t)
+	o := options(t)
+	d := newDataplane(t, o)
+	encapsulated, plain, none := nodeState(o.StateDir, 1, 2), nodeState(o.StateDir, 1, 2), nodeState(o.StateDir, 1, 2)
+	direct(plain, 1, 2)
+	none.Routes[subnet(2)] = desired.Route{Unreachable: true}
+	sync(t, d, encapsulated)
+	events, err := nl.Subscribe(unix.NETLINK_ROUTE, unix.RTNLGRP_IPV4_ROUTE)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer events.Close()
+	if err := events.SetReceiveTimeout(&unix.Timeval{Usec: 1000}); err != nil {
+		t.Fatal(err)
+	}
+	steps := []desired.State{plain, encapsulated, none, plain, none, encapsulated}
+	for _, want := range steps {
+		sync(t, d, want)
+	}
+	set := 0
+	for { // whatever was told waits in the socket by now
+		messages, _, err := events.Receive()
+		if err != nil {
+			break
+		}
+		for _, m := range messages {
+			if m.Header.Type == unix.RTM_DELROUTE {
+				t.Error("a route was deleted")
+			}
+			set++
+		}
+	}
+	if set != len(steps) {
+		t.Errorf("got %d events in %d changes, want one for each", set, len(steps))
 	}
 }
 
