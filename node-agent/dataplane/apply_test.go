@@ -130,9 +130,12 @@ func TestLinksInTheWay(t *testing.T) {
 			d := newDataplane(t, o)
 			want := nodeState(o.StateDir, 1, 2)
 			r, err := d.Sync(context.Background(), want, false)
+			if err != nil {
+				t.Fatalf("got error %v, want none: what a person must see to is a problem", err)
+			}
 			if tc.problem == "" {
-				if err != nil || len(r.Problems) > 0 {
-					t.Fatalf("got error %v, problems %v, want none", err, r.Problems)
+				if len(r.Problems) > 0 {
+					t.Fatalf("got problems %v, want none", r.Problems)
 				}
 				contains(t, "ip -d link show "+tunnel, "vxlan id 1 local 172.30.0.1", "nolearning")
 				contains(t, "ip route", "10.64.2.0/24 via 10.64.2.0 dev hs1-8472")

@@ -83,7 +83,7 @@ type Report struct {
 	// Changes counts what was written; empty when everything was in place.
 	Changes Changes
 	// Problems are what a person must see to and no retry mends, at most one per reason: ForeignRoute, ForeignDevice,
-	// HostNotConfigured.
+	// HostNotConfigured. What waits for them to be mended is no error.
 	Problems []desired.Problem
 }
 

@@ -78,6 +78,8 @@ func withUnderlay(t testing.TB) {
 	t.Helper()
 	nstest.Run(t, "ip link add eth0 type veth peer name eth0p")
 	nstest.Run(t, "ip addr add "+underlay(1).String()+"/16 dev eth0")
+	nstest.Run(t, "ip link set eth0 addrgenmode none") // a link-local address would come and settle when it likes
+	nstest.Run(t, "ip link set eth0p addrgenmode none")
 	nstest.Run(t, "ip link set eth0p up")
 	nstest.Run(t, "ip link set eth0 up")
 }

@@ -93,7 +93,7 @@ func (p *pass) err() error {
 			all = append(all, l.err())
 		}
 	}
-	if p.held > 0 {
+	if p.held > 0 && len(all) > 0 { // else it is a Problem that they wait for
 		all = append(all, fmt.Errorf("held back %d entries that need what failed", p.held))
 	}
 	if p.doubtful {
