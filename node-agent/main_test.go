@@ -1,0 +1,9 @@
+package nodeagent
+
+import (
+	"testing"
+
+	"github.com/hopsack-net/hopsack/node-agent/dataplane/nstest"
+)
+
+func TestMain(m *testing.M) { nstest.Main(m) }
