@@ -54,7 +54,7 @@ func readInterfaces(links []netlink.Link, routes []netlink.Route, canReach netip
 	byLink := map[int][]netip.Addr{}
 	for _, a := range addrs {
 		ip, ok := netip.AddrFromSlice(a.IP)
-		if ip = ip.Unmap(); ok && ip.IsGlobalUnicast() && a.Flags&(unix.IFA_F_TENTATIVE|unix.IFA_F_DEPRECATED|unix.IFA_F_TEMPORARY) == 0 {
+		if ip = ip.Unmap(); ok && ip.IsGlobalUnicast() && lasting(ip, a.Flags) {
 			byLink[a.LinkIndex] = append(byLink[a.LinkIndex], ip)
 		}
 	}
@@ -84,6 +84,16 @@ func readInterfaces(links []netlink.Link, routes []netlink.Route, canReach netip
 		}
 	}
 	return host, nil
+}
+
+// lasting says whether an address is there to stay. In IPv4 the bit that marks IPv6's temporary ones says "secondary": the
+// second address of a subnet on its interface, which a Node may well publish.
+func lasting(ip netip.Addr, flags int) bool {
+	passing := unix.IFA_F_TENTATIVE | unix.IFA_F_DEPRECATED
+	if ip.Is6() {
+		passing |= unix.IFA_F_TEMPORARY
+	}
+	return flags&passing == 0
 }
 
 func isDefault(r netlink.Route) bool {
