@@ -203,8 +203,8 @@ func (a *Agent) pass(ctx context.Context, full bool) error {
 	a.health.busySince.Store(started.UnixNano())
 	defer a.health.busySince.Store(0)
 	o := outcome{view: a.view.take(started), bootID: a.bootID}
-	if o.view.Node == nil {
-		return nil // nothing is known yet
+	if o.view.Node == nil || !o.view.Listed {
+		return nil // what is in the kernel may be right: an agent that starts without its state takes no route away meanwhile
 	}
 	if err := a.save(started); err != nil {
 		a.log.Error(err, "Saving the objects") // the data path matters more

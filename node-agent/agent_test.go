@@ -62,6 +62,7 @@ func newAgent(t *testing.T) (*Agent, *watchedKernel) {
 	if a.dataplane, err = dataplane.New(o); err != nil {
 		t.Fatal(err)
 	}
+	a.view.onlyThese(nil, now)
 	return a, kernel
 }
 
@@ -131,6 +132,37 @@ func TestPassHandsOverOncePublished(t *testing.T) {
 		if got := handoff(); got != step.want {
 			t.Errorf("%s: the hand-off is there: %t, want %t", step.what, got, step.want)
 		}
+	}
+}
+
+// An agent that starts without its state hears of its node before it hears of the peers. Their routes are in the kernel, and
+// stay; and no list without them gets onto the disk.
+func TestPassWaitsForTheLeases(t *testing.T) {
+	a, _ := newAgent(t)
+	peer := func() string { return nstest.Run(t, "ip route show proto 104 10.244.2.0/24") }
+	a.view.setNode(nodeNetwork())
+	a.view.setLease(bound(), now)
+	runPass(t, a)
+	if peer() == "" {
+		t.Fatal("no route to the peer")
+	}
+	before, _, err := store.Load(a.opts.StateDir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.view = newView()
+	a.view.setNode(nodeNetwork())
+	runPass(t, a)
+	if peer() == "" {
+		t.Error("the peer's route went before the list of leases came")
+	}
+	if after, _, err := store.Load(a.opts.StateDir); err != nil || len(after.Leases) != len(before.Leases) {
+		t.Errorf("%d leases on disk, error %v, want the %d of before", len(after.Leases), err, len(before.Leases))
+	}
+	a.view.onlyThese(nil, now)
+	runPass(t, a)
+	if got := peer(); got != "" {
+		t.Errorf("route to a peer that is in no list and on no disk: %s", got)
 	}
 }
 

@@ -24,7 +24,9 @@ type view struct {
 	noSubnet bool
 	// fromDisk says that node comes from an earlier process and the API has not confirmed it.
 	fromDisk bool
-	leases   map[string]heldLease
+	// listed says that leases holds a complete list: the API's first, or an earlier process's. Before, absence says nothing.
+	listed bool
+	leases map[string]heldLease
 	// rejected are objects that cannot be parsed, by name, with why.
 	rejected map[string]string
 	// changed says that the store on disk is out of date.
@@ -132,6 +134,7 @@ func (v *view) loseLease(name string, seen bool, now time.Time) {
 func (v *view) onlyThese(names map[string]struct{}, now time.Time) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	v.listed = true
 	for name, held := range v.leases {
 		if _, listed := names[name]; !listed && held.doubtfulSince.IsZero() {
 			held.doubtfulSince = now
@@ -165,7 +168,9 @@ func equalLease(a, b network.Lease) bool {
 // snapshot is the view at one moment.
 type snapshot struct {
 	// Node is the last good NodeNetwork; nil before the first.
-	Node     *v1alpha1.NodeNetwork
+	Node *v1alpha1.NodeNetwork
+	// Listed is false until Peers are all there are, as far as anybody knows: a peer that is missing may just not have come yet.
+	Listed   bool
 	Parsed   network.Node
 	NoSubnet bool
 	NodeGone time.Time
@@ -188,7 +193,7 @@ func (s snapshot) published() bool {
 func (v *view) take(now time.Time) snapshot {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	s := snapshot{Node: v.node, Parsed: v.parsed, NoSubnet: v.noSubnet, NodeGone: v.nodeGone}
+	s := snapshot{Node: v.node, Listed: v.listed, Parsed: v.parsed, NoSubnet: v.noSubnet, NodeGone: v.nodeGone}
 	for name, held := range v.leases {
 		if !held.doubtfulSince.IsZero() && now.Sub(held.doubtfulSince) >= v.parsed.Retention {
 			v.drop(name)
@@ -214,7 +219,7 @@ func (v *view) restore(c store.Content) {
 		v.setLease(&c.Leases[i], c.SavedAt)
 	}
 	v.mu.Lock()
-	v.changed, v.fromDisk = false, true
+	v.changed, v.fromDisk, v.listed = false, true, true
 	v.mu.Unlock()
 }
 
