@@ -27,8 +27,9 @@ TO may be nodeport:NODE:POD: NODE then gets the rules kube-proxy would make for 
 client) sends requests that POD answers. The rules are removed afterwards.
 
 Prints one line of JSON on stdout: sent, lost, wrongSource, broken, longestGapMs, tcpStallMs, jitterMs, and the same for
-each stream under "streams". A gap not longer than jitterMs is this machine's, not the network's. CMD's output goes to
-stderr, and its exit status is lab's.`
+each stream under "streams". A gap not longer than jitterMs is this machine's, not the network's; so may be as many lost
+packets as machineDropped says its kernel dropped, of anybody's, for want of room. CMD's output goes to stderr, and its
+exit status is lab's.`
 
 const example = `  lab loss n1p n2p -- lab kill agent/n1
   lab loss n1 n2p --tcp --size max -- sleep 10

@@ -32,6 +32,9 @@
 // MTU up within 50 ms, and it never shrinks before the kernel says so. A packet the sender's kernel accepts and a
 // smaller hop drops is lost, also when the hop says so by ICMP.
 //
+// The machine can lose packets too: where a lab shares it with others, its input queues overflow. MachineDropped counts
+// that for the whole machine, JitterMs how late the probe itself was; a loss or a gap beyond them is the network's.
+//
 // WrongSource counts packets (and TCP connections) that arrived from another address than the sender's stable one.
 // They are not lost. TCP records are not in the totals' Sent and Lost, which count UDP packets: what TCP loses shows as
 // a broken connection.

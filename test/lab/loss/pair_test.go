@@ -19,7 +19,7 @@ func TestCleanLinkLosesNothing(t *testing.T) {
 			p := newPair(t)
 			p.from.Addr, p.to.Addr = netip.MustParseAddr(c.from), netip.MustParseAddr(c.to)
 			res := measure(t, Options{From: p.from, To: p.to, TCP: true, During: sleeping(time.Second)})
-			if res.Lost != 0 || res.WrongSource != 0 || res.Broken != 0 || res.Refused != 0 || res.Duplicates != 0 {
+			if res.lostBeyond(res.Counts) != 0 || res.WrongSource != 0 || res.Broken != 0 || res.Refused != 0 || res.Duplicates != 0 {
 				t.Errorf("got losses on a clean link: %+v", res.Counts)
 			}
 			if len(res.Streams) != 8 {
@@ -38,7 +38,9 @@ func TestCleanLinkLosesNothing(t *testing.T) {
 			for _, s := range res.Streams {
 				// What is longer than a period is the probe's own lateness; the kernel of a busy machine adds to it.
 				between(t, s.Name+" gap", s.LongestGapMs, 0, s.JitterMs+100)
-				between(t, s.Name+" stall", s.TCPStallMs, 0, res.JitterMs+200)
+				if res.MachineDropped == 0 { // else TCP may have had to send again
+					between(t, s.Name+" stall", s.TCPStallMs, 0, 3*res.JitterMs+500)
+				}
 			}
 		})
 	}
@@ -58,7 +60,7 @@ func TestCutLinkShowsAsLost(t *testing.T) {
 	for _, s := range res.Streams {
 		// A packet each ms, so the cut's length in ms; catching up after a pause shifts that by the jitter.
 		slack := int64(s.JitterMs) + 5
-		between(t, s.Name+" lost", s.Lost, ms(least)-slack, ms(most)+slack)
+		between(t, s.Name+" lost", s.Lost, ms(least)-slack, ms(most)+slack+res.MachineDropped)
 		between(t, s.Name+" gap", s.LongestGapMs, float64(ms(least)), float64(ms(most)+slack+5))
 	}
 }
@@ -78,7 +80,7 @@ func TestWrongSourceIsSeen(t *testing.T) {
 			t.Errorf("%s: wrong source seen: got %v, want %v", name, got, want)
 		}
 	}
-	if res.Lost != 0 {
+	if res.lostBeyond(res.Counts) != 0 {
 		t.Errorf("a wrong source is not a loss: got %d lost", res.Lost)
 	}
 }
@@ -148,11 +150,11 @@ func TestRefusedBySenderIsLost(t *testing.T) {
 	for _, name := range []string{"a->b udp long-lived", "a->b udp new-port"} {
 		c := res.mustStream(t, name)
 		between(t, name+" refused", c.Refused, 100, 3000)
-		if c.Lost != c.Refused || !strings.Contains(c.FirstError, "no route to host") {
+		if c.Lost-c.Refused > res.MachineDropped || !strings.Contains(c.FirstError, "no route to host") {
 			t.Errorf("%s: got %d lost, %d refused, error %q", name, c.Lost, c.Refused, c.FirstError)
 		}
 	}
-	if c := res.mustStream(t, "b->a udp new-port"); c.Lost != 0 {
+	if c := res.mustStream(t, "b->a udp new-port"); res.lostBeyond(c) != 0 {
 		t.Errorf("other direction: got %d lost, want none", c.Lost)
 	}
 }
@@ -179,7 +181,7 @@ func TestOneNamespaceBothEnds(t *testing.T) {
 	self := p.from
 	self.Name = "self"
 	res := measure(t, Options{From: p.from, To: self, Size: SizeMax, TCP: true, During: sleeping(100 * time.Millisecond)})
-	if res.Lost != 0 || res.Broken != 0 {
+	if res.lostBeyond(res.Counts) != 0 || res.Broken != 0 {
 		t.Errorf("to itself: %+v", res.Counts)
 	}
 }
@@ -188,7 +190,7 @@ func TestLowAndHighRate(t *testing.T) {
 	p := newPair(t)
 	for _, rate := range []int{5, 3000} {
 		res := measure(t, Options{From: p.from, To: p.to, Rate: rate, Size: MinSize, During: sleeping(time.Second)})
-		if res.Lost != 0 {
+		if res.lostBeyond(res.Counts) != 0 {
 			t.Errorf("rate %d: %d lost", rate, res.Lost)
 		}
 		for _, s := range res.Streams {

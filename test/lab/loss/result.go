@@ -25,7 +25,7 @@ type Counts struct {
 	// LongestGapMs is the longest time without an arrival, by the kernel's receive timestamps. UDP only.
 	LongestGapMs float64 `json:"longestGapMs"`
 	// TCPStallMs is the longest time without a record on a long-lived connection, or the longest a new connection took to
-	// answer. TCP only.
+	// answer. TCP only. A busy machine makes it up to JitterMs longer at each end.
 	TCPStallMs float64 `json:"tcpStallMs"`
 	// JitterMs is the most the probe itself was late with a packet: a gap not longer than this is the machine's.
 	JitterMs float64 `json:"jitterMs"`
@@ -59,6 +59,9 @@ type Result struct {
 	To   string `json:"to"`
 	// DurationMs is how long the command ran.
 	DurationMs float64 `json:"durationMs"`
+	// MachineDropped is packets, of anybody, that this machine's kernel dropped during the measurement because a CPU's input
+	// queue was full. As many lost packets, and a TCP stall, may be the machine's and not the network's.
+	MachineDropped int64 `json:"machineDropped"`
 	Counts
 	Streams []Stream `json:"streams"`
 }

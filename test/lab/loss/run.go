@@ -30,6 +30,10 @@ func Run(ctx context.Context, o Options) (res Result, err error) {
 	if err := p.warmUp(ctx); err != nil {
 		return Result{}, err
 	}
+	before, err := machineDropped()
+	if err != nil {
+		return Result{}, err
+	}
 	start := time.Now()
 	p.phase.Store(phaseMeasure)
 	during := o.During(ctx)
@@ -37,7 +41,7 @@ func Run(ctx context.Context, o Options) (res Result, err error) {
 	p.phase.Store(phaseDrain)
 	p.drain()
 	p.stop()
-	res, err = p.result(took)
+	res, err = p.result(took, before)
 	if during != nil {
 		err = errors.Join(&CommandError{Err: during}, err)
 	}
@@ -125,8 +129,8 @@ func (p *probe) outstanding() int64 {
 	return sum
 }
 
-// result gathers the counts. The threads have ended. With an *OverloadError the counts are complete.
-func (p *probe) result(took time.Duration) (Result, error) {
+// result gathers the counts. The threads have ended. before is what the machine had dropped before. With an *OverloadError the counts are complete.
+func (p *probe) result(took time.Duration, before int64) (Result, error) {
 	if err := p.failed(); err != nil {
 		return Result{}, fmt.Errorf("probe: %w", err)
 	}
@@ -154,6 +158,11 @@ func (p *probe) result(took time.Duration) (Result, error) {
 			tcp = append(tcp, Stream{f.stream.name, f.counts()})
 		}
 	}
+	after, err := machineDropped()
+	if err != nil {
+		return Result{}, err
+	}
+	res.MachineDropped = max(0, after-before) // the kernel's counters wrap
 	res.Counts = totals(udp, tcp)
 	res.Streams = append(udp, tcp...)
 	if res.Overflowed > 0 {

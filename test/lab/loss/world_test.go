@@ -193,6 +193,9 @@ func sleeping(d time.Duration) func(context.Context) error {
 	}
 }
 
+// lostBeyond is what c lost beyond what the machine dropped meanwhile: what is surely the network's.
+func (r Result) lostBeyond(c Counts) int64 { return max(0, c.Lost-r.MachineDropped) }
+
 // atRate fails the test when the named stream did not send rate packets per second of the command, give or take what it
 // was kept from or caught up.
 func (r Result) atRate(t *testing.T, name string, rate float64) {
