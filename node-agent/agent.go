@@ -73,6 +73,7 @@ type Agent struct {
 	log       logr.Logger
 	bootID    string
 	view      *view
+	conns     *connections
 	watch     watcher
 	reporter  *reporter
 	dataplane *dataplane.Dataplane
@@ -97,6 +98,7 @@ func New(opts Options) (*Agent, error) {
 		return nil, fmt.Errorf("read boot id: %w", err)
 	}
 	config := rest.CopyConfig(opts.Config)
+	conns := trackConnections(config)
 	guard := rewind.New(config)
 	apiClient, objects, err := newClient(config, opts.NodeName)
 	if err != nil {
@@ -108,7 +110,7 @@ func New(opts Options) (*Agent, error) {
 	}
 	a := &Agent{
 		opts: opts, log: opts.Log, bootID: strings.TrimSpace(string(boot)),
-		view: newView(), reporter: newReporter(apiClient, opts.Log), dataplane: dp, metrics: newMetrics(), wake: newTrigger(),
+		view: newView(), conns: conns, reporter: newReporter(apiClient, opts.Log), dataplane: dp, metrics: newMetrics(), wake: newTrigger(),
 	}
 	a.monitor, err = monitor.New(monitor.Options{Log: opts.Log, Paths: []string{
 		opts.Paths.Handoff, opts.Paths.SubnetEnv, filepath.Dir(opts.Paths.Conflist) + "/", // another network's file there matters, too
@@ -202,6 +204,9 @@ func (a *Agent) pass(ctx context.Context, full bool) error {
 	started := time.Now()
 	a.health.busySince.Store(started.UnixNano())
 	defer a.health.busySince.Store(0)
+	if n := a.conns.closeStranded(); n > 0 {
+		a.log.Info("Ended connections from an address that is gone", "deleted", n)
+	}
 	o := outcome{view: a.view.take(started), bootID: a.bootID}
 	if o.view.Node == nil || !o.view.Listed {
 		return nil // what is in the kernel may be right: an agent that starts without its state takes no route away meanwhile

@@ -40,12 +40,16 @@ func newClient(config *rest.Config, nodeName string) (client.Client, cache.Cache
 	if err != nil {
 		return nil, nil, err
 	}
-	c, err := client.New(config, client.Options{Scheme: scheme, Mapper: newMapper()})
+	shared, err := rest.HTTPClientFor(config) // one connection for both
+	if err != nil {
+		return nil, nil, fmt.Errorf("make the HTTP client: %w", err)
+	}
+	c, err := client.New(config, client.Options{Scheme: scheme, Mapper: newMapper(), HTTPClient: shared})
 	if err != nil {
 		return nil, nil, fmt.Errorf("make the API client: %w", err)
 	}
 	objects, err := cache.New(config, cache.Options{
-		Scheme: scheme, Mapper: newMapper(),
+		Scheme: scheme, Mapper: newMapper(), HTTPClient: shared,
 		DefaultTransform: cache.TransformStripManagedFields(),
 		ByObject: map[client.Object]cache.ByObject{
 			&v1alpha1.NodeNetwork{}: {Field: fields.OneTermEqualSelector("metadata.name", nodeName)},
