@@ -180,7 +180,9 @@ func (p *pass) liveLeases(ctx context.Context) ([]netip.Prefix, error) {
 
 // publish brings every lease's status up to date.
 func (p *pass) publish(ctx context.Context) {
-	p.cluster = p.snap.cluster()
+	if len(p.writes) > 0 {
+		p.cluster = p.snap.cluster()
+	}
 	p.endpoints = endpoints.Make(endpoints.Input{
 		Cluster: p.cluster, Interface: p.effective.Interface, Backend: p.effective.Backend.Type,
 		Settled: len(p.step.Revisions) == 1,
@@ -203,9 +205,13 @@ func (p *pass) publishLease(ctx context.Context, prefix netip.Prefix) error {
 		s = plan.Problem{Reason: v1alpha1.ReasonPending, Message: "held for node " + l.Spec.NodeName}
 	}
 	status := v1alpha1.SubnetLeaseStatus{}
-	if s.Reason == v1alpha1.ReasonReleased {
-		status.ReleasedAt = l.Status.ReleasedAt
-	} else if s.Reason != v1alpha1.ReasonPending {
+	switch s.Reason {
+	case v1alpha1.ReasonPending:
+	case v1alpha1.ReasonReleased:
+		if status.ReleasedAt = l.Status.ReleasedAt; status.ReleasedAt == nil {
+			return nil // releasing it has failed in this pass
+		}
+	default:
 		p.event(l, l.Name, "state", corev1.EventTypeWarning, s.Reason, "Bind", s.Message)
 	}
 	return p.setLeaseStatus(ctx, prefix, status, endpoints.State{Reason: s.Reason, Message: s.Message})

@@ -187,6 +187,9 @@ func (p *pass) assigned(name string) (metav1.ConditionStatus, plan.Problem) {
 		return metav1.ConditionFalse, plan.Problem{Reason: v1alpha1.ReasonPending, Message: "a subnet is being chosen"}
 	}
 	message := strings.Join(have, ", ")
+	if _, bad := publicIPs(p.snap.nodes[name]); len(bad) > 0 {
+		message += fmt.Sprintf("; annotation %s: %q is ignored: it takes one unicast address per family", v1alpha1.PublicIPAnnotation, strings.Join(bad, ","))
+	}
 	for _, cidr := range p.cluster.Nodes[name].PodCIDRs {
 		r, ok := p.effective.RangeOf(cidr)
 		if ok && p.effective.PodCIDRs == v1alpha1.PodCIDRsAuto && !slices.Contains(have, cidr.String()) {

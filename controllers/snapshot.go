@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 
@@ -157,8 +158,8 @@ func parseNode(n *corev1.Node) plan.Node {
 	}
 	for _, a := range n.Status.Addresses {
 		addr, err := netip.ParseAddr(a.Address)
-		if err != nil {
-			continue // a host name
+		if err != nil || addr.Zone() != "" {
+			continue // a host name, or an address that means nothing to others
 		}
 		switch a.Type {
 		case corev1.NodeInternalIP:
@@ -167,11 +168,7 @@ func parseNode(n *corev1.Node) plan.Node {
 			out.ExternalIPs = append(out.ExternalIPs, addr.Unmap())
 		}
 	}
-	for _, a := range strings.Split(n.Annotations[v1alpha1.PublicIPAnnotation], ",") {
-		if addr, err := netip.ParseAddr(strings.TrimSpace(a)); err == nil {
-			out.PublicIPs = append(out.PublicIPs, addr.Unmap())
-		}
-	}
+	out.PublicIPs, _ = publicIPs(n)
 	cidrs := n.Spec.PodCIDRs
 	if len(cidrs) == 0 && n.Spec.PodCIDR != "" {
 		cidrs = []string{n.Spec.PodCIDR}
@@ -182,6 +179,25 @@ func parseNode(n *corev1.Node) plan.Node {
 		}
 	}
 	return out
+}
+
+// publicIPs are the addresses of the Node's annotation, at most one per family; bad is what else it holds.
+func publicIPs(n *corev1.Node) (good []netip.Addr, bad []string) {
+	text, ok := n.Annotations[v1alpha1.PublicIPAnnotation]
+	if !ok {
+		return nil, nil
+	}
+	for _, field := range strings.Split(text, ",") {
+		addr, err := netip.ParseAddr(strings.TrimSpace(field))
+		addr = addr.Unmap()
+		again := slices.ContainsFunc(good, func(a netip.Addr) bool { return a.Is4() == addr.Is4() })
+		if err != nil || addr.Zone() != "" || !addr.IsGlobalUnicast() || again {
+			bad = append(bad, field)
+			continue
+		}
+		good = append(good, addr)
+	}
+	return good, bad
 }
 
 func parseNodeNetwork(nn *v1alpha1.NodeNetwork, nodeUID string) plan.NodeNetwork {

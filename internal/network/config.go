@@ -264,7 +264,7 @@ func interfaceRulesFromAPI(in *v1alpha1.InterfaceRules) (InterfaceRules, error) 
 	check := func(field string, s v1alpha1.InterfaceSelection) error {
 		for i, expr := range s.Regexes { // first as written: compiled, it is anchored, and its errors show that
 			if _, err := regexp.Compile(expr); err != nil {
-				return fmt.Errorf("spec.%s.regexes[%d]: %w", field, i, err)
+				return fmt.Errorf("spec.%s.regexes[%d]: %q: %w", field, i, expr, err)
 			}
 		}
 		for i, n := range s.Names {

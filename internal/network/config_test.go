@@ -90,7 +90,7 @@ func TestFromAPIErrors(t *testing.T) {
 		"masq toggle":         {"network: 10.244.0.0/16\nipMasq: {mode: Sometimes}" + vxlan, `spec.ipMasq.mode: "Sometimes"`},
 		"masq bit":            {"network: 10.244.0.0/16\nipMasq: {kubeProxyMasqueradeBit: 32}" + vxlan, "spec.ipMasq.kubeProxyMasqueradeBit: 32"},
 		"masq CIDR":           {"network: 10.244.0.0/16\nipMasq: {nonMasqueradeCIDRs: [10.0.0.0/8, 10.0.0.1/8]}" + vxlan, "spec.ipMasq.nonMasqueradeCIDRs[1]"},
-		"regex":               {"network: 10.244.0.0/16\ninterface: {regexes: ['eth0', 'eth[']}" + vxlan, "spec.interface.regexes[1]: error parsing regexp: missing closing ]: `[`"},
+		"regex":               {"network: 10.244.0.0/16\ninterface: {regexes: ['eth0', 'eth[']}" + vxlan, "spec.interface.regexes[1]: \"eth[\": error parsing regexp: missing closing ]: `[`"},
 		"name":                {"network: 10.244.0.0/16\ninterface: {names: [a-name-that-is-too-long]}" + vxlan, "spec.interface.names[0]"},
 		"canReach":            {"network: 10.244.0.0/16\ninterface: {canReach: gw}" + vxlan, "spec.interface.canReach"},
 		"override CIDR":       {"network: 10.244.0.0/16\ninterface: {overrides: [{nodeSelector: {}, cidrs: [10.0.0.1/8]}]}" + vxlan, "spec.interface.overrides[0].cidrs[0]"},

@@ -239,7 +239,10 @@ func TestEndpoint(t *testing.T) {
 	c.publishes("10.244.3.0-24", address(3)) // what it published before stays
 	c.publishes("10.244.2.0-24", "192.168.0.7")
 
-	c.annotate("n3", v1alpha1.PublicIPAnnotation, "203.0.113.9")
+	c.annotate("n3", v1alpha1.PublicIPAnnotation, "the gateway")
+	c.annotate("n1", v1alpha1.PublicIPAnnotation, "the gateway")
+	c.assigned("n1", "True", v1alpha1.ReasonAssigned, `"the gateway" is ignored`)
+	c.annotate("n3", v1alpha1.PublicIPAnnotation, "203.0.113.9,203.0.113.10")
 	a.setPublicIP("n3", "203.0.113.9")
 	c.publishes("10.244.3.0-24", "203.0.113.9")
 	nn, err := c.nodeNetwork("n3")

@@ -2,6 +2,7 @@ package leases
 
 import (
 	"fmt"
+	"net/netip"
 	"time"
 
 	"github.com/hopsack-net/hopsack/api/v1alpha1"
@@ -11,15 +12,15 @@ import (
 
 // states says what to tell about every lease that stays and is not its node's subnet.
 func (p *planner) states() {
-	released := map[string]bool{}
+	released := map[netip.Prefix]bool{}
 	for _, prefix := range p.out.Release {
-		released[prefix.String()] = true
+		released[prefix] = true
 	}
 	for _, l := range p.cluster.SortedLeases() {
 		if p.deleted[l.Prefix] || p.chosenBy[l.Prefix] == l.Node {
 			continue
 		}
-		if l.Released() || released[l.Prefix.String()] {
+		if l.Released() || released[l.Prefix] {
 			p.out.States[l.Prefix] = p.releasedState(l)
 			continue
 		}
@@ -30,6 +31,9 @@ func (p *planner) states() {
 func (p *planner) releasedState(l plan.Lease) plan.Problem {
 	if l.Reserved {
 		return plan.Problem{Reason: v1alpha1.ReasonReleased, Message: fmt.Sprintf("node %s is gone; the subnet stays reserved for it", l.Node)}
+	}
+	if _, back := p.cluster.Nodes[l.Node]; back {
+		return plan.Problem{Reason: v1alpha1.ReasonReleased, Message: fmt.Sprintf("node %s is back; which subnet it gets is being decided", l.Node)}
 	}
 	since := l.ReleasedAt
 	if since.IsZero() {
