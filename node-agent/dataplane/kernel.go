@@ -76,6 +76,8 @@ type Link struct {
 	Learning bool
 	// Lower is the index of the device that packets are bound to, 0 for none.
 	Lower int
+	// Master is the index of the bridge that took the device, 0 for none.
+	Master int
 }
 
 // LinkAttr is an attribute of a device that can change while the device carries traffic.
@@ -88,6 +90,7 @@ const (
 	AttrMTU      LinkAttr = "mtu"
 	AttrLocal    LinkAttr = "local"
 	AttrLearning LinkAttr = "nolearning"
+	AttrMaster   LinkAttr = "nomaster"
 	AttrUp       LinkAttr = "up"
 )
 

@@ -123,6 +123,7 @@ func (p *pass) changeLink(have Link, want desired.Link) {
 	}{
 		{AttrAlias, have.Alias != Alias},
 		{AttrMAC, have.MAC != want.MAC},
+		{AttrMaster, want.Kind == desired.KindVXLAN && have.Master != 0},
 		{AttrMTU, have.MTU != want.MTU},
 		{AttrLocal, want.Kind == desired.KindVXLAN && have.Local != want.Local},
 		{AttrLearning, want.Kind == desired.KindVXLAN && have.Learning},

@@ -149,6 +149,8 @@ func (k *Netlink) ChangeLink(index int, what LinkAttr, want desired.Link) error 
 		return k.handle.LinkSetMTU(link, want.MTU)
 	case AttrUp:
 		return k.handle.LinkSetUp(link)
+	case AttrMaster:
+		return k.handle.LinkSetNoMaster(link)
 	case AttrLocal:
 		return k.changeVXLAN(index, nl.NewRtAttr(localAttr(want.Local), want.Local.AsSlice()))
 	case AttrLearning:

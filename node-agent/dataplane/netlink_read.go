@@ -56,7 +56,7 @@ func linkFrom(l netlink.Link) Link {
 	}
 	if v, ok := l.(*netlink.Vxlan); ok {
 		out.VNI, out.Port, out.Learning, out.Lower = uint32(v.VxlanId), uint16(v.Port), v.Learning, v.VtepDevIndex
-		out.Local = addrFrom(v.SrcAddr)
+		out.Local, out.Master = addrFrom(v.SrcAddr), a.MasterIndex
 	}
 	return out
 }

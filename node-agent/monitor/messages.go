@@ -28,6 +28,7 @@ type linkMessage struct {
 	flags    uint32
 	local    netip.Addr
 	learning bool
+	master   int
 }
 
 func parseLink(body []byte) (linkMessage, bool) {
@@ -48,6 +49,8 @@ func parseLink(body []byte) (linkMessage, bool) {
 			if len(value) == len(l.mac) {
 				l.mac = network.MAC(value)
 			}
+		case unix.IFLA_MASTER:
+			l.master = int(attr.Uint32(value))
 		case unix.IFLA_LINKINFO:
 			l.readInfo(value)
 		}
@@ -73,7 +76,7 @@ func (l *linkMessage) readInfo(info []byte) {
 // is says whether the device is as wanted. Its carrier is not hopsack's to decide.
 func (l linkMessage) is(want desired.Link) bool {
 	return l.kind == string(want.Kind) && l.alias == dataplane.Alias && l.mac == want.MAC && l.mtu == want.MTU &&
-		l.flags&unix.IFF_UP != 0 && !l.learning && (want.Kind != desired.KindVXLAN || l.local == want.Local)
+		l.flags&unix.IFF_UP != 0 && (want.Kind != desired.KindVXLAN || !l.learning && l.master == 0 && l.local == want.Local)
 }
 
 type addrMessage struct {

@@ -155,6 +155,8 @@ func (k *Kernel) ChangeLink(index int, what dataplane.LinkAttr, want desired.Lin
 		l.Local = want.Local
 	case dataplane.AttrLearning:
 		l.Learning = false
+	case dataplane.AttrMaster:
+		l.Master = 0
 	case dataplane.AttrUp:
 		l.Up = true
 	}
