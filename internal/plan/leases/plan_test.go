@@ -103,6 +103,7 @@ func TestRetention(t *testing.T) {
 	}
 	w.now = w.now.Add(24*time.Hour - time.Second)
 	w.node("n3")
+	w.settle(t) // while others are free, n1's is nobody else's
 	w.node("n1")
 	w.settle(t)
 	wantBound(t, w, map[string]string{"n1": "10.244.1.0/24", "n2": "10.244.2.0/24", "n3": "10.244.3.0/24"})
