@@ -1,38 +1,93 @@
 package controllers
 
 import (
+	"net/netip"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/hopsack-net/hopsack/api/v1alpha1"
+	"github.com/hopsack-net/hopsack/internal/plan"
 )
 
-// A report counts for the machine that wrote it and the spec it answers, for no other.
+// TestReportCounts: a report is the present Node's, and about the present spec, or it says nothing.
 func TestReportCounts(t *testing.T) {
 	for name, tc := range map[string]struct {
-		node           string // UID of the Node that exists
-		change         func(*v1alpha1.NodeNetwork)
-		known, current bool
+		node, spec, reported string // UIDs
+		generation, observed int64
+		known, current       bool
 	}{
-		"of this node and spec":      {"uid", func(*v1alpha1.NodeNetwork) {}, true, true},
-		"of an earlier spec":         {"uid", func(n *v1alpha1.NodeNetwork) { n.Generation++ }, true, false},
-		"of the machine before":      {"uid", func(n *v1alpha1.NodeNetwork) { n.Status.NodeUID = "old" }, false, true},
-		"spec of the machine before": {"uid", func(n *v1alpha1.NodeNetwork) { n.Spec.NodeUID = "old" }, false, true},
-		"both before":                {"uid", func(n *v1alpha1.NodeNetwork) { n.Spec.NodeUID, n.Status.NodeUID = "old", "old" }, false, true},
-		"no report":                  {"uid", func(n *v1alpha1.NodeNetwork) { n.Status = v1alpha1.NodeNetworkStatus{} }, false, false},
-		"no Node":                    {"", func(n *v1alpha1.NodeNetwork) { n.Spec.NodeUID, n.Status.NodeUID = "", "" }, false, true},
+		"current":                        {"u1", "u1", "u1", 3, 3, true, true},
+		"about an older spec":            {"u1", "u1", "u1", 3, 2, true, false},
+		"of the machine before":          {"u2", "u2", "u1", 3, 3, false, true},
+		"of the machine before, not yet": {"u2", "u1", "u1", 3, 3, false, true},
+		"before the spec names the node": {"u2", "u1", "u2", 3, 3, false, true},
+		"no Node":                        {"", "u1", "u1", 3, 3, false, true},
+		"nothing at all":                 {"", "", "", 1, 0, false, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			nn := &v1alpha1.NodeNetwork{
-				ObjectMeta: metav1.ObjectMeta{Name: "n1", Generation: 7},
-				Spec:       v1alpha1.NodeNetworkSpec{NodeUID: "uid"},
-				Status:     v1alpha1.NodeNetworkStatus{NodeUID: "uid", ObservedGeneration: 7},
-			}
-			tc.change(nn)
-			if got := parseReport(nn, tc.node); got.Known != tc.known || got.Current != tc.current {
-				t.Errorf("got known %t, current %t, want %t, %t", got.Known, got.Current, tc.known, tc.current)
+			nn := &v1alpha1.NodeNetwork{ObjectMeta: metav1.ObjectMeta{Generation: tc.generation}}
+			nn.Spec.NodeUID, nn.Status.NodeUID, nn.Status.ObservedGeneration = tc.spec, tc.reported, tc.observed
+			got := parseReport(nn, tc.node)
+			if got.Known != tc.known || got.Current != tc.current {
+				t.Errorf("known %v, current %v, want %v, %v", got.Known, got.Current, tc.known, tc.current)
 			}
 		})
 	}
+}
+
+func TestReportParsed(t *testing.T) {
+	nn := &v1alpha1.NodeNetwork{ObjectMeta: metav1.ObjectMeta{Generation: 1}}
+	nn.Spec.NodeUID = "u1"
+	nn.Status = v1alpha1.NodeNetworkStatus{
+		NodeUID: "u1", ObservedGeneration: 1, PublicIPs: []string{"192.0.2.1", "nonsense", "127.0.0.1", "fe80::1%eth0", "fd00::1"},
+		PreparedRevisions: []string{"a"}, TransmitRevision: "a",
+		Conditions: []metav1.Condition{{Type: v1alpha1.ConditionReady, Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonCleanedUp, Message: "m"}},
+	}
+	want := plan.Report{
+		Known: true, Current: true, PublicIPs: []netip.Addr{netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("fd00::1")},
+		Prepared: []string{"a"}, Transmit: "a", CleanedUp: true, Word: "False", Reason: v1alpha1.ReasonCleanedUp, Message: "m",
+	}
+	if diff := cmp.Diff(want, parseReport(nn, "u1"), cmpopts.EquateComparable(netip.Addr{})); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+}
+
+func TestPublicIPs(t *testing.T) {
+	for text, want := range map[string]struct {
+		good string
+		bad  int
+	}{
+		"203.0.113.9":              {"[203.0.113.9]", 0},
+		"203.0.113.9, 2001:db8::1": {"[203.0.113.9 2001:db8::1]", 0},
+		"::ffff:203.0.113.9":       {"[203.0.113.9]", 0},
+		"203.0.113.9,203.0.113.10": {"[203.0.113.9]", 1},
+		"gateway":                  {"[]", 1},
+		"224.0.0.1":                {"[]", 1},
+		"fe80::1%eth0":             {"[]", 1},
+		"":                         {"[]", 1},
+	} {
+		n := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Annotations: map[string]string{v1alpha1.PublicIPAnnotation: text}}}
+		good, bad := publicIPs(n)
+		if got := cmp.Diff(want.good, formatAddrs(good)); got != "" || len(bad) != want.bad {
+			t.Errorf("%q: got %v, ignored %q, want %s and %d ignored", text, good, bad, want.good, want.bad)
+		}
+	}
+	if good, bad := publicIPs(&corev1.Node{}); len(good)+len(bad) > 0 {
+		t.Errorf("without the annotation: %v %v", good, bad)
+	}
+}
+
+func formatAddrs(in []netip.Addr) string {
+	out := "["
+	for i, a := range in {
+		if i > 0 {
+			out += " "
+		}
+		out += a.String()
+	}
+	return out + "]"
 }

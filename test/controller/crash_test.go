@@ -7,7 +7,6 @@ import (
 	"net/netip"
 	"sync"
 	"testing"
-	"time"
 
 	"k8s.io/apimachinery/pkg/watch"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -82,61 +81,13 @@ func TestCrashAnywhere(t *testing.T) {
 	}
 }
 
-// TestTwoControllers: two controllers that both believe to be the leader, one of them behind by its watches, never bind
-// overlapping subnets.
-func TestTwoControllers(t *testing.T) {
-	c := newCluster(t)
-	late := &wire{lag: 150 * time.Millisecond}
-	late.dieAfter.Store(-1)
-	c.startController()
-	c.startController(late.through)
-	c.startAgents()
-	w := c.watchBound()
-	c.apply("network: 10.244.0.0/18\nsubnetMax: 10.244.40.0\nbackend: {type: vxlan}")
-	const count = 40
-	var group sync.WaitGroup
-	for i := range count {
-		group.Go(func() {
-			// Some with podCIDRs of other lengths, some with reservations, all into one narrow range.
-			name, cidrs := fmt.Sprintf("n%d", i), []string{}
-			switch i % 5 {
-			case 0:
-				cidrs = append(cidrs, fmt.Sprintf("10.244.%d.0/25", i))
-			case 1:
-				if err := c.tryReserve(fmt.Sprintf("10.244.%d.128/26", i), name); err != nil {
-					t.Error(err)
-				}
-			}
-			if err := c.tryNode(name, address(i), cidrs...); err != nil {
-				t.Error(err)
-			}
-		})
-	}
-	group.Wait()
-	c.apply("network: 10.244.0.0/18\nsubnetMax: 10.244.40.0\npodCIDRs: Ignore\nbackend: {type: vxlan}")
-	c.eventually("bound or told why not", func() error {
-		bound := c.subnets()
-		for _, nn := range c.nodeNetworks() {
-			_, err := hasCondition(nn.Status.Conditions, v1alpha1.ConditionSubnetsAssigned, "False", v1alpha1.ReasonSubnetsExhausted)
-			if bound[nn.Name] == "" && err != nil {
-				return fmt.Errorf("%s: %w", nn.Name, err)
-			}
-		}
-		if len(bound) < count/2 {
-			return fmt.Errorf("%d bound", len(bound))
-		}
-		return nil
-	})
-	t.Logf("%d of %d nodes bound", len(c.subnets()), count)
-	w.stop(t)
-}
-
 // boundWatch sees every version of every NodeNetwork, and that at no time two of them have overlapping subnets bound.
 type boundWatch struct {
 	cancel context.CancelFunc
 	done   sync.WaitGroup
 	errs   []error
 	seen   int
+	ever   []netip.Prefix // bound at some time
 }
 
 func (c *cluster) watchBound() *boundWatch {
@@ -166,6 +117,7 @@ func (c *cluster) watchBound() *boundWatch {
 			for _, s := range nn.Spec.Subnets {
 				if p := netip.MustParsePrefix(s.Subnet); s.State != v1alpha1.SubnetIntended {
 					bound[nn.Name] = append(bound[nn.Name], p)
+					w.ever = append(w.ever, p)
 				}
 			}
 			for other, prefixes := range bound {

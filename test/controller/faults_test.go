@@ -25,11 +25,21 @@ type wire struct {
 	// loseReply has the last write reach the API server and its reply get lost.
 	loseReply atomic.Bool
 	dead      atomic.Bool
-	// lag delays what watches deliver.
-	lag time.Duration
+	// lag delays what watches deliver whose path ends in lagOf, or of all watches.
+	lag   time.Duration
+	lagOf string
+	// hook, if set, makes every write in place of the wire, which it may call.
+	hook func(r *http.Request, send func() (*http.Response, error)) (*http.Response, error)
 }
 
 var errDead = errors.New("the process has died")
+
+// newWire is one that lets everything through.
+func newWire() *wire {
+	w := &wire{}
+	w.dieAfter.Store(-1)
+	return w
+}
 
 // through has a controller's requests go over w.
 func (w *wire) through(config *rest.Config) {
@@ -55,9 +65,12 @@ func (w *wire) RoundTrip(r *http.Request) (*http.Response, error) {
 			}
 			return nil, errDead
 		}
+		if w.hook != nil {
+			return w.hook(r, func() (*http.Response, error) { return w.base.RoundTrip(r) })
+		}
 	case r.URL.Query().Get("watch") != "":
 		response, err := w.base.RoundTrip(r)
-		if err == nil && w.lag > 0 {
+		if err == nil && w.lag > 0 && strings.HasSuffix(r.URL.Path, w.lagOf) {
 			response.Body = &lateBody{ReadCloser: response.Body, lag: w.lag}
 		}
 		return response, err
@@ -124,8 +137,7 @@ func (r *crasher) end() int {
 // TestIdle: passes over objects that do not change write nothing.
 func TestIdle(t *testing.T) {
 	c := newCluster(t)
-	w := &wire{}
-	w.dieAfter.Store(-1)
+	w := newWire()
 	c.startController(w.through)
 	c.startAgents()
 	c.apply(plain + "cni: {plugins: [{type: bandwidth, config: {capabilities: {bandwidth: true}, b: 1.50, a: [1, {z: 1, y: '<&>'}]}}]}\ninterface: {names: [eth0]}")

@@ -14,8 +14,7 @@ func TestThousandNodes(t *testing.T) {
 	const count = 1000
 	c := newCluster(t)
 	c.nodes(count)
-	w := &wire{}
-	w.dieAfter.Store(-1)
+	w := newWire()
 	start := time.Now()
 	c.startController(w.through)
 	c.apply("network: 10.240.0.0/12\nsubnetLen: 24\npodCIDRs: Ignore\nbackend: {type: vxlan}")
