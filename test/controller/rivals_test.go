@@ -144,33 +144,32 @@ func nodesSeenLate(t *testing.T) {
 func nodeNetworkWrittenMeanwhile(t *testing.T) {
 	c := newCluster(t)
 	w := newWire()
-	var once sync.Once
+	var rival, answer sync.Once
 	status := 0
 	w.hook = func(r *http.Request, send func() (*http.Response, error)) (*http.Response, error) {
-		mine := false
-		if r.Method == http.MethodPut && strings.HasSuffix(r.URL.Path, "/nodenetworks/n1") {
-			once.Do(func() { mine = true })
-		}
-		if mine {
-			nn, err := c.nodeNetwork("n1")
-			if err == nil {
-				nn.Spec.Subnets = []v1alpha1.NodeSubnet{{Subnet: "10.244.77.0/24", State: v1alpha1.SubnetIntended}}
-				err = c.Update(context.Background(), nn)
-			}
-			if err != nil {
-				t.Error(err)
-			}
-		}
 		response, err := send()
-		if mine && err == nil {
-			status = response.StatusCode
+		switch {
+		case r.Method == http.MethodPost && strings.HasSuffix(r.URL.Path, "/subnetleases"):
+			rival.Do(func() {
+				nn, err := c.nodeNetwork("n1")
+				if err == nil {
+					nn.Spec.Subnets = []v1alpha1.NodeSubnet{{Subnet: "10.244.77.0/24", State: v1alpha1.SubnetIntended}}
+					err = c.Update(context.Background(), nn)
+				}
+				if err != nil {
+					t.Error(err)
+				}
+			})
+		case r.Method == http.MethodPut && strings.HasSuffix(r.URL.Path, "/nodenetworks/n1") && err == nil:
+			answer.Do(func() { status = response.StatusCode })
 		}
 		return response, err
 	}
-	c.startController(w.through)
+	stop := c.startController(w.through)
 	c.apply(plain)
 	c.node("n1", address(1))
 	c.bound(1)
+	stop()
 	if status != http.StatusConflict {
 		t.Errorf("the write planned from an older version was answered with %d, want %d", status, http.StatusConflict)
 	}
