@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/netip"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"github.com/hopsack-net/hopsack/api/v1alpha1"
+	"github.com/hopsack-net/hopsack/internal/network"
 )
 
 // TestTwoControllers: two controllers that both believe to be the leader, one of them behind by its watches, never bind
@@ -22,6 +24,7 @@ func TestTwoControllers(t *testing.T) {
 	t.Run("lease made meanwhile", leaseMadeMeanwhile)
 	t.Run("nodes seen late", nodesSeenLate)
 	t.Run("NodeNetwork written meanwhile", nodeNetworkWrittenMeanwhile)
+	t.Run("subnet bound meanwhile", subnetBoundMeanwhile)
 }
 
 func everythingLate(t *testing.T) {
@@ -108,7 +111,7 @@ func leaseMadeMeanwhile(t *testing.T) {
 func nodesSeenLate(t *testing.T) {
 	c := newCluster(t)
 	late := newWire()
-	late.lag, late.lagOf = time.Second, "/nodes"
+	late.lag, late.lagOf = 2*time.Second, "/nodes"
 	var wrong atomic.Int64
 	late.hook = func(r *http.Request, send func() (*http.Response, error)) (*http.Response, error) {
 		if r.Method == http.MethodDelete {
@@ -127,9 +130,9 @@ func nodesSeenLate(t *testing.T) {
 		return send()
 	}
 	c.apply(plain)
-	c.startController()
 	c.startController(late.through)
-	c.condition(v1alpha1.ConditionReady, "True", v1alpha1.ReasonNoNodes)
+	c.condition(v1alpha1.ConditionReady, "True", v1alpha1.ReasonNoNodes) // by its word: it has begun
+	c.startController()
 	for i := 1; i <= 3; i++ {
 		c.node(fmt.Sprintf("n%d", i), address(i))
 		c.bound(i)
@@ -173,4 +176,55 @@ func nodeNetworkWrittenMeanwhile(t *testing.T) {
 	if status != http.StatusConflict {
 		t.Errorf("the write planned from an older version was answered with %d, want %d", status, http.StatusConflict)
 	}
+}
+
+// subnetBoundMeanwhile: a subnet that another controller bound after a pass looked is not taken away by what that pass writes.
+func subnetBoundMeanwhile(t *testing.T) {
+	c := newCluster(t)
+	w := newWire()
+	var changed atomic.Bool
+	var once sync.Once
+	w.hook = func(r *http.Request, send func() (*http.Response, error)) (*http.Response, error) {
+		if changed.Load() && strings.HasSuffix(r.URL.Path, "/networkconfigs/default/status") { // the first write of that pass
+			once.Do(func() {
+				if err := c.bindMore("n1", "10.244.99.0/24"); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		return send()
+	}
+	c.startController(w.through)
+	c.startAgents()
+	c.apply(plain)
+	c.node("n1", address(1))
+	c.condition(v1alpha1.ConditionReady, "True", v1alpha1.ReasonReady)
+	c.settle()
+	changed.Store(true)
+	c.apply(onLink)
+	c.eventually("the change", func() error {
+		if got := c.config().Status; got.Effective.Backend.VXLAN.DirectRouting != v1alpha1.DirectRoutingOnLink {
+			return fmt.Errorf("directRouting is %s", got.Effective.Backend.VXLAN.DirectRouting)
+		}
+		return nil
+	})
+	c.condition(v1alpha1.ConditionReady, "True", v1alpha1.ReasonReady)
+	if got, want := c.subnets()["n1"], "10.244.1.0/2410.244.99.0/24"; got != want {
+		t.Errorf("n1 has %s, want %s", got, want)
+	}
+}
+
+// bindMore gives a node another subnet, as a controller does.
+func (c *cluster) bindMore(node, subnet string) error {
+	l := &v1alpha1.SubnetLease{Spec: v1alpha1.SubnetLeaseSpec{Subnet: subnet, NodeName: node}}
+	l.Name, l.Finalizers = network.LeaseName(netip.MustParsePrefix(subnet)), []string{v1alpha1.LeaseFinalizer}
+	if err := c.Create(context.Background(), l); err != nil {
+		return err
+	}
+	nn, err := c.nodeNetwork(node)
+	if err != nil {
+		return err
+	}
+	nn.Spec.Subnets = append(nn.Spec.Subnets, v1alpha1.NodeSubnet{Subnet: subnet, State: v1alpha1.SubnetBound})
+	return c.Update(context.Background(), nn)
 }
