@@ -29,6 +29,8 @@ const (
 	resync = 5 * time.Minute
 	// retryFirst and retryLast bound the wait after a pass that failed.
 	retryFirst, retryLast = 50 * time.Millisecond, 15 * time.Second
+	// nodeLag is how soon to look again when the cache does not show a Node that exists: nothing can be planned without it.
+	nodeLag = 500 * time.Millisecond
 	// cacheLag is how soon to look again when the cache does not show our own writes yet.
 	cacheLag = 10 * time.Millisecond
 	// restMin and restMax bound the rest after a pass, which is as long as the pass was: the controller never takes more than
@@ -119,7 +121,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, _ reconcile.Request) (reconc
 	}
 	snap, err := r.snapshot(ctx)
 	if err != nil {
-		return outcome(ctx, err, 0)
+		return outcome(ctx, err, nodeLag, 0)
 	}
 	if r.echo.lags(snap, start) {
 		return reconcile.Result{RequeueAfter: cacheLag}, nil
@@ -129,18 +131,18 @@ func (r *Reconciler) Reconcile(ctx context.Context, _ reconcile.Request) (reconc
 	elapsed := r.Now().Sub(start)
 	r.rested = start.Add(elapsed + min(max(elapsed, restMin), restMax))
 	r.Metrics.observe(p, elapsed)
-	return outcome(ctx, p.failure(), p.sleep(r.Now()))
+	return outcome(ctx, p.failure(), retryFirst, p.sleep(r.Now()))
 }
 
 // outcome is the end of a pass. A conflict is none of anybody's business: somebody wrote meanwhile, or a cache lags, and what
 // the cache shows next is planned anew.
-func outcome(ctx context.Context, err error, sleep time.Duration) (reconcile.Result, error) {
+func outcome(ctx context.Context, err error, again, sleep time.Duration) (reconcile.Result, error) {
 	switch {
 	case err == nil:
 		return reconcile.Result{RequeueAfter: sleep}, nil
 	case apierrors.IsConflict(err):
 		ctrl.LoggerFrom(ctx).V(1).Info("Planning again", keyReason, err.Error())
-		return reconcile.Result{RequeueAfter: retryFirst}, nil
+		return reconcile.Result{RequeueAfter: again}, nil
 	}
 	return reconcile.Result{}, err
 }

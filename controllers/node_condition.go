@@ -67,7 +67,7 @@ func (p *pass) tellNode(ctx context.Context, name string) error {
 		return fmt.Errorf("patch condition of node %s: %w", name, err)
 	}
 	p.wrote(kindNode, "status", target)
-	p.log(ctx).Info("Changed NetworkUnavailable", keyNode, name, "status", want.Status, keyReason, want.Reason)
+	p.log(ctx).Info("Changed NetworkUnavailable", keyNode, name, keyReason, want.Reason)
 	return nil
 }
 

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/go-logr/logr"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -208,4 +209,4 @@ func (p *pass) condition(t string, status metav1.ConditionStatus, generation int
 }
 
 // log is the pass's logger.
-func (p *pass) log(ctx context.Context) ctrlLogger { return ctrl.LoggerFrom(ctx) }
+func (p *pass) log(ctx context.Context) logr.Logger { return ctrl.LoggerFrom(ctx) }

@@ -37,7 +37,7 @@ func (p *pass) remember(ctx context.Context) bool {
 	if p.refusal != nil || p.snap.config.Status.Effective != nil && sameSpec(*p.snap.config.Status.Effective, want) {
 		return true
 	}
-	p.log(ctx).Info("Accepted configuration", keyNetworkConfig, p.snap.config.Name, "generation", p.snap.config.Generation)
+	p.log(ctx).Info("Accepted configuration", keyNetworkConfig, p.snap.config.Name)
 	before := len(p.errs)
 	p.report(ctx)
 	return len(p.errs) == before
@@ -67,6 +67,9 @@ func (p *pass) confirmed() bool {
 // died in between leaves to go on from.
 func (p *pass) remove(ctx context.Context) {
 	if len(p.teardown.InUse) > 0 {
+		if p.effective != nil && len(p.teardown.Lost) > 0 {
+			p.renderAll(ctx, p.teardown.Lost, p.leases.Subnets, p.vteps())
+		}
 		each(ctx, p, slices.Sorted(maps.Keys(p.snap.nodeNetworks)), p.askCleanUp)
 		if !p.teardown.Clean() || len(p.errs) > 0 {
 			return

@@ -4,14 +4,11 @@ import (
 	"encoding/json"
 	"slices"
 
-	"github.com/go-logr/logr"
 	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
-
-type ctrlLogger = logr.Logger
 
 // writeKey says what a write was, for counting.
 type writeKey struct{ kind, verb string }

@@ -8,6 +8,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/hopsack-net/hopsack/api/v1alpha1"
@@ -42,8 +43,18 @@ func TestTeardown(t *testing.T) {
 	if n := len(c.leases()); n != 4 {
 		t.Errorf("%d leases while an agent is still cleaning up, want 4", n)
 	}
+	// A NodeNetwork that somebody deletes does not make its node one that nobody asks.
 	stop()
+	c.delete(&v1alpha1.NodeNetwork{ObjectMeta: metav1.ObjectMeta{Name: "n2"}})
 	c.startController()
+	c.eventually("NodeNetwork again", func() error {
+		nn, err := c.nodeNetwork("n2")
+		if err == nil && nn.Spec.Teardown != v1alpha1.TeardownRequested {
+			err = errors.New("its agent is not asked to clean up")
+		}
+		return err
+	})
+	c.condition(v1alpha1.ConditionProgressing, "True", v1alpha1.ReasonTearingDown, "1 nodes", "n2")
 	a.silence("n2", false)
 	c.gone()
 	c.eventually("event", func() error { return c.hasEvent("NodesNotCleanedUp", "n3") })

@@ -13,6 +13,9 @@ type Step struct {
 	InUse []string
 	// Blocking lists the live nodes whose agents have not reported to be clean.
 	Blocking []string
+	// Lost lists the nodes among those that have no NodeNetwork any more, although they use a subnet: it has to be made again
+	// before their agents can be asked.
+	Lost []string
 	// Skipped lists the nodes that nobody waits for, because they are not live; what hopsack made stays on them.
 	Skipped []string
 }
@@ -44,10 +47,15 @@ func Next(cluster plan.Cluster) Step {
 	for _, l := range cluster.SortedLeases() {
 		_, exists := cluster.Nodes[l.Node]
 		if _, known := cluster.NodeNetworks[l.Node]; exists && !known && l.Published {
-			s.InUse = append(s.InUse, l.Node) // its NodeNetwork was lost
+			s.InUse, s.Lost = append(s.InUse, l.Node), append(s.Lost, l.Node)
+			if cluster.Nodes[l.Node].Live {
+				s.Blocking = append(s.Blocking, l.Node)
+			}
 		}
 	}
-	slices.Sort(s.InUse)
-	s.InUse = slices.Compact(s.InUse)
+	for _, list := range []*[]string{&s.InUse, &s.Blocking, &s.Lost} {
+		slices.Sort(*list)
+		*list = slices.Compact(*list)
+	}
 	return s
 }

@@ -35,7 +35,8 @@ func TestNext(t *testing.T) {
 	c.Nodes["lost"] = plan.Node{Name: "lost", Live: true}
 	want := Step{
 		InUse:    []string{"asked", "clean", "lost", "new-machine", "not-asked", "not-ready", "old-report"},
-		Blocking: []string{"asked", "new-machine", "not-asked", "old-report"},
+		Blocking: []string{"asked", "lost", "new-machine", "not-asked", "old-report"},
+		Lost:     []string{"lost"},
 		Skipped:  []string{"not-ready"},
 	}
 	got := Next(c)
