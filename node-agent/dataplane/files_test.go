@@ -2,6 +2,7 @@ package dataplane_test
 
 import (
 	"context"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -48,6 +49,22 @@ func TestFiles(t *testing.T) {
 	left, _ := filepath.Glob(filepath.Join(n.dir, ".hopsack-*"))
 	if diff := cmp.Diff([]string(nil), left); diff != "" {
 		t.Errorf("temporary files left (-want +got):\n%s", diff)
+	}
+}
+
+// A file that changes is replaced: who has begun to read it reads the old content to its end.
+func TestFileIsReplaced(t *testing.T) {
+	n := newFakeNode(t)
+	before, after := n.before(), n.after()
+	sync(t, n.Dataplane, before)
+	reader, err := os.Open(before.Files[0].Path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer reader.Close()
+	sync(t, n.Dataplane, after)
+	if b, err := io.ReadAll(reader); string(b) != before.Files[0].Content {
+		t.Errorf("got %q, %v, want the old content, %q", b, err, before.Files[0].Content)
 	}
 }
 

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -42,6 +43,29 @@ func TestSaveAndLoad(t *testing.T) {
 	}
 	if err := Remove(dir); err != nil {
 		t.Errorf("removing nothing: %v", err)
+	}
+}
+
+// A power cut while it saves leaves what was saved before, so the file is never written in place.
+func TestSaveReplaces(t *testing.T) {
+	dir := t.TempDir()
+	if err := Save(dir, Content{Node: v1alpha1.NodeNetwork{ObjectMeta: metav1.ObjectMeta{Name: "n1"}}}); err != nil {
+		t.Fatal(err)
+	}
+	before, err := os.ReadFile(filepath.Join(dir, FileName))
+	if err != nil {
+		t.Fatal(err)
+	}
+	old, err := os.Open(filepath.Join(dir, FileName))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer old.Close()
+	if err := Save(dir, Content{}); err != nil {
+		t.Fatal(err)
+	}
+	if b, err := io.ReadAll(old); string(b) != string(before) {
+		t.Errorf("the old file reads %q, %v, want %q", b, err, before)
 	}
 }
 
