@@ -53,6 +53,12 @@ type scaleResult struct {
 	JoinP50  float64 `json:"join_p50_ms"`
 	JoinP90  float64 `json:"join_p90_ms"`
 	JoinMax  float64 `json:"join_max_ms"`
+	// WriteP50 is the part of Join in which the API server answers the write. Per join the agent makes JoinPasses passes and
+	// uses JoinCPU; PassMean is the time of one pass.
+	WriteP50   float64 `json:"join_write_p50_ms"`
+	JoinPasses float64 `json:"join_passes"`
+	JoinCPU    float64 `json:"join_cpu_ms"`
+	PassMean   float64 `json:"pass_mean_ms"`
 }
 
 // benchScale gives an agent the leases of peers that do not exist, as the controller would write them. The controller is
@@ -82,7 +88,7 @@ func benchScale(ctx context.Context, l *benchmarkLab, peers int) error {
 	if err := l.freshAgent(ctx, agent, routes, &result); err != nil {
 		return err
 	}
-	if err := l.joins(ctx, routes, &result); err != nil {
+	if err := l.joins(ctx, agent, routes, &result); err != nil {
 		return err
 	}
 	if err := l.Kill(ctx, agent); err != nil {
@@ -137,8 +143,12 @@ func (l *benchmarkLab) freshAgent(ctx context.Context, agent string, routes *rou
 }
 
 // joins adds peers one after another.
-func (l *benchmarkLab) joins(ctx context.Context, routes *routeWatch, result *scaleResult) error {
-	var times sample
+func (l *benchmarkLab) joins(ctx context.Context, agent string, routes *routeWatch, result *scaleResult) error {
+	var times, writes sample
+	before, err := l.work(ctx, agent)
+	if err != nil {
+		return err
+	}
 	for i := range scaleJoins {
 		// Beyond all that are there, and not in the way of the next, larger case.
 		peer := lease(10000 + result.N + i)
@@ -148,7 +158,7 @@ func (l *benchmarkLab) joins(ctx context.Context, routes *routeWatch, result *sc
 		}
 		time.Sleep(300 * time.Millisecond) // the agent is done with the peer before, and has seen the lease without an endpoint
 		err = times.took(func() error {
-			if err := l.publish(ctx, object, peer); err != nil {
+			if err := writes.took(func() error { return l.publish(ctx, object, peer) }); err != nil {
 				return err
 			}
 			return routes.until(ctx, []network.Lease{peer})
@@ -157,9 +167,41 @@ func (l *benchmarkLab) joins(ctx context.Context, routes *routeWatch, result *sc
 			return err
 		}
 	}
-	result.JoinP50, result.JoinP90, result.JoinMax = ms(times.p50()), ms(times.p(0.9)), ms(times.p(1))
-	say("  join: p50 %.1f ms, most %.1f ms", result.JoinP50, result.JoinMax)
+	after, err := l.work(ctx, agent)
+	if err != nil {
+		return err
+	}
+	result.WriteP50, result.JoinP50, result.JoinP90, result.JoinMax = ms(writes.p50()), ms(times.p50()), ms(times.p(0.9)), ms(times.p(1))
+	result.JoinPasses = round((after.passes-before.passes)/scaleJoins, 1)
+	result.JoinCPU = round(1000*(after.cpu-before.cpu).Seconds()/scaleJoins, 1)
+	result.PassMean = round(1000*(after.seconds-before.seconds)/max(1, after.passes-before.passes), 1)
+	say("  join: p50 %.1f ms, most %.1f ms; %.1f passes of %.1f ms and %.1f ms of CPU each", result.JoinP50, result.JoinMax,
+		result.JoinPasses, result.PassMean, result.JoinCPU)
 	return nil
+}
+
+// agentWork is what an agent has done so far.
+type agentWork struct {
+	passes, seconds float64
+	cpu             time.Duration
+}
+
+// work waits until the agent is done with what it has heard, and reads what it has done.
+func (l *benchmarkLab) work(ctx context.Context, agent string) (w agentWork, err error) {
+	const passTime = "hopsack_agent_pass_duration_seconds"
+	time.Sleep(time.Second)
+	if w.passes, err = l.metric(ctx, scaleNode, passTime+"_count"); err != nil {
+		return w, err
+	}
+	if w.seconds, err = l.metric(ctx, scaleNode, passTime+"_sum"); err != nil {
+		return w, err
+	}
+	pid, err := l.PID(agent)
+	if err != nil {
+		return w, err
+	}
+	w.cpu, err = cpuTime(pid)
+	return w, err
 }
 
 // createLeases writes leases with their endpoints; those that exist are left alone.
