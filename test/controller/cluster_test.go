@@ -147,7 +147,7 @@ func (c *cluster) tryApply(spec string) error {
 	wanted := cfg.Spec
 	ctx := context.Background()
 	for {
-		err := c.Create(ctx, cfg.DeepCopy())
+		err := c.Create(ctx, &v1alpha1.NetworkConfig{ObjectMeta: metav1.ObjectMeta{Name: cfg.Name}, Spec: wanted})
 		if !apierrors.IsAlreadyExists(err) {
 			return err
 		}
