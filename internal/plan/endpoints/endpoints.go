@@ -116,7 +116,9 @@ func state(in Input, nn plan.NodeNetwork, s plan.Subnet, l plan.Lease, problem *
 	case !out.Published && problem != nil:
 		out.Reason, out.Message = problem.Reason, problem.Message
 	case !out.Published:
-		out.Reason, out.Message = v1alpha1.ReasonPending, waitingFor(nn)
+		// One wording for every stage of a start: each change of a lease reaches every node. NodeNetwork tells the details.
+		out.Reason = v1alpha1.ReasonPending
+		out.Message = fmt.Sprintf("the agent of node %s has not reported an address and to be ready to receive", nn.Name)
 	case s.State == v1alpha1.SubnetDraining:
 		out.Reason, out.Message = v1alpha1.ReasonDraining, "used by pods that run; new pods get addresses elsewhere"
 	default:
@@ -136,15 +138,4 @@ func ready(nn plan.NodeNetwork) bool {
 		}
 	}
 	return true
-}
-
-func waitingFor(nn plan.NodeNetwork) string {
-	switch {
-	case !nn.Report.Known:
-		return fmt.Sprintf("the agent of node %s has not reported yet", nn.Name)
-	case len(nn.Report.PublicIPs) == 0:
-		return fmt.Sprintf("the agent of node %s reports no address yet", nn.Name)
-	default:
-		return fmt.Sprintf("the agent of node %s is not ready to receive yet", nn.Name)
-	}
 }
