@@ -58,8 +58,6 @@ func (l *errorList) add(err error) {
 	}
 }
 
-func (l *errorList) failed() bool { return len(l.first) > 0 }
-
 func (l *errorList) err() error {
 	if l.more > 0 {
 		return errors.Join(append(slices.Clone(l.first), moreErrors(l.more))...)

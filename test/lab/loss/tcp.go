@@ -74,6 +74,7 @@ func (t *tcpProbe) warm() []string {
 // drain waits until everything sent has been delivered; what takes longer than DrainTCP is broken.
 func (t *tcpProbe) drain(deadline time.Time) {
 	t.sending.Lock() // what was counted in the measurement is sent now, or in flight
+	//lint:ignore SA2001 the lock waits for the sender, it protects nothing here
 	t.sending.Unlock()
 	t.long.drain(deadline)
 	for _, f := range t.fresh {
