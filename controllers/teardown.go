@@ -92,6 +92,7 @@ func (p *pass) remove(ctx context.Context) {
 	}
 	each(ctx, p, drop, p.deleteLease)
 	each(ctx, p, unhold, p.unholdLease)
+	p.tellNodes(ctx) // who cleaned up last has not been heard of on its Node yet, and its word goes with its NodeNetwork
 	if len(p.errs) > 0 {
 		return // NodeNetworks say who has cleaned up, so they outlive the leases
 	}

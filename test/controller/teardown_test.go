@@ -58,8 +58,10 @@ func TestTeardown(t *testing.T) {
 	a.silence("n2", false)
 	c.gone()
 	c.eventually("event", func() error { return c.hasEvent("NodesNotCleanedUp", "n3") })
-	if err := c.unavailable("n1", "True", v1alpha1.ReasonCleanedUp); err != nil {
-		t.Error(err)
+	for _, node := range []string{"n1", "n2"} { // n2 was the last
+		if err := c.unavailable(node, "True", v1alpha1.ReasonCleanedUp); err != nil {
+			t.Error(err)
+		}
 	}
 }
 
