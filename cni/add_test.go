@@ -152,6 +152,9 @@ func TestSeveralSubnets(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("pods (-want +got):\n%s", diff)
 	}
+	if err := n.status(t); err != nil { // the bridge has every gateway still
+		t.Errorf("STATUS: %v", err)
+	}
 }
 
 // A subnet that starts to drain keeps its pods, which can be checked and deleted; new ones go to the other.

@@ -149,10 +149,11 @@ func TestComputeDistrustsPeers(t *testing.T) {
 	for name, tc := range map[string]struct {
 		change func(*Input)
 		want   string
+		left   string // the one peer that is reached
 	}{
-		"same VTEP address": {func(in *Input) { in.Peers[0].VTEP = peerMAC }, v1alpha1.ReasonPeerUnreachable},
-		"no VTEP address":   {func(in *Input) { in.Peers[1].VTEP = network.MAC{} }, v1alpha1.ReasonPeerUnreachable},
-		"other family":      {func(in *Input) { in.Peers[1].PublicIPs[0] = netip.MustParseAddr("fd00::2") }, v1alpha1.ReasonPeerUnreachable},
+		"same VTEP address": {func(in *Input) { in.Peers[0].VTEP = peerMAC }, v1alpha1.ReasonPeerUnreachable, "10.244.2.0/24"},
+		"no VTEP address":   {func(in *Input) { in.Peers[1].VTEP = network.MAC{} }, v1alpha1.ReasonPeerUnreachable, "10.244.3.0/24"},
+		"other family":      {func(in *Input) { in.Peers[1].PublicIPs[0] = netip.MustParseAddr("fd00::2") }, v1alpha1.ReasonPeerUnreachable, "10.244.3.0/24"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			in := input(vxlan)
@@ -163,6 +164,11 @@ func TestComputeDistrustsPeers(t *testing.T) {
 			}
 			if len(state.FDB) != 1 {
 				t.Errorf("state has %d FDB entries, want only the other peer's", len(state.FDB))
+			}
+			for _, p := range []string{"10.244.2.0/24", "10.244.3.0/24"} {
+				if _, routed := state.Routes[netip.MustParsePrefix(p)]; routed != (p == tc.left) {
+					t.Errorf("%s is routed: %t, want only %s", p, routed, tc.left)
+				}
 			}
 		})
 	}
