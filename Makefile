@@ -45,6 +45,10 @@ lab: build ## Build the lab: our programs and a real etcd, kube-apiserver and ku
 test: deps lab ## Run every test: unit, kernel, API, lab, end to end.
 	@go run ./hack/runtests -exec '$(SUDO)'
 
+.PHONY: mutants
+mutants: deps lab ## Break one promise at a time and show which test notices (MUTANTS="-only route" picks some).
+	@HOPSACK_CONTROLPLANE_BIN=$(CURDIR)/bin/controlplane go run ./hack/mutants -exec '$(SUDO)' $(MUTANTS)
+
 .PHONY: demo
 demo: deps lab ## Show the main job in a cluster of three nodes on this machine.
 	@$(SUDO) hack/demo.sh
