@@ -90,6 +90,7 @@ type Report struct {
 // Dataplane is a node's data path. It is not safe for concurrent use.
 type Dataplane struct {
 	opts    Options
+	port    uint32
 	kernel  Kernel
 	sysctls *sysctls
 	synced  bool
@@ -106,28 +107,35 @@ func New(o Options) (*Dataplane, error) {
 	if o.LoadModule == nil {
 		o.LoadModule = modprobe
 	}
-	if err := o.open(); err != nil {
+	port, err := o.open()
+	if err != nil {
 		return nil, err
 	}
-	return &Dataplane{opts: o, kernel: o.Kernel, sysctls: newSysctls(o)}, nil
+	return &Dataplane{opts: o, port: port, kernel: o.Kernel, sysctls: newSysctls(o)}, nil
 }
 
+// Port is the netlink port by which the Dataplane writes to nftables, 0 when Options.Table was given: events that come from
+// it are its own.
+func (d *Dataplane) Port() uint32 { return d.port }
+
 // open fills in what reaches the kernel.
-func (o *Options) open() (err error) {
+func (o *Options) open() (port uint32, err error) {
 	if o.Kernel == nil {
 		if o.Kernel, err = NewNetlink(); err != nil {
-			return err
+			return 0, err
 		}
 	}
 	if o.Table == nil {
-		if o.Table, err = nft.NewTable(); err != nil {
-			return err
+		table, err := nft.NewTable()
+		if err != nil {
+			return 0, err
 		}
+		o.Table, port = table, table.Port()
 	}
 	if o.Forward == nil {
 		o.Forward, err = nft.NewForward()
 	}
-	return err
+	return port, err
 }
 
 // Sync makes the node what want says; the zero State removes everything that is hopsack's. Every call reads the kernel

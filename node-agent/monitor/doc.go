@@ -6,8 +6,9 @@
 // start is about 30 messages, and none of them is about hopsack's devices, routes or tables.
 //
 // Passes do not feed themselves. The monitor is told what is wanted before a pass makes it, and an event that shows just
-// that is dropped, so hopsack's own writes to devices, addresses, FDB, ARP and routes wake nobody. Its writes to nftables and
-// to files do, once; the pass that follows finds nothing to do, writes nothing, and so causes no event.
+// that is dropped, so hopsack's own writes to devices, addresses, FDB, ARP and routes wake nobody; nor does what comes from its own
+// nftables socket. What it writes through the nft and iptables programs and to files does, once; the pass that follows finds
+// nothing to do, writes nothing, and so causes no event.
 //
 // Invariant: no change is missed in silence. Lost events (ENOBUFS), a socket that had to be opened again and a change of a
 // device or address each ask for a full pass: routes that go with their device send no message.

@@ -2,6 +2,7 @@ package monitor_test
 
 import (
 	"fmt"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/hopsack-net/hopsack/node-agent/dataplane/nstest"
+	"github.com/hopsack-net/hopsack/node-agent/desired"
 )
 
 // changing are the parts of a picture that are others after a repair: indexes, bridge timers, carrier.
@@ -152,6 +154,31 @@ func TestOthersWakeNobody(t *testing.T) {
 		}
 		if c := n.sync(); c.Total() > 0 {
 			t.Errorf("%s: got changes %q, want none", name, c)
+		}
+	}
+}
+
+// A peer that joins or leaves wakes nobody either: what a pass writes is no news.
+func TestOwnWritesWakeNobody(t *testing.T) {
+	n := newNode(t)
+	with := n.want
+	without := n.state()
+	const mac, node, subnet = "02:00:00:00:00:02", "172.30.0.2", "10.244.2.0/24"
+	for key := range without.FDB {
+		if key.MAC.String() == mac {
+			delete(without.FDB, key)
+		}
+	}
+	delete(without.Neighs, desired.NeighKey{Device: "hs1-8472", IP: netip.MustParsePrefix(subnet).Addr()})
+	delete(without.Routes, netip.MustParsePrefix(subnet))
+	without.Firewall.Peers = slices.DeleteFunc(without.Firewall.Peers, func(a netip.Addr) bool { return a.String() == node })
+	for _, want := range []desired.State{without, with, without, with} {
+		n.want = want
+		if c := n.sync(); c.String() != "fdb=1 firewall=1 neigh=1 route=1" {
+			t.Errorf("got changes %q, want one of each", c)
+		}
+		if e, came := n.event(quiet); came {
+			t.Errorf("got event %q, want none", e.Causes)
 		}
 	}
 }

@@ -74,8 +74,11 @@ func (f *filter) watched(name string) bool {
 }
 
 // see says what a message means to hopsack, 0 for nothing.
-func (f *filter) see(protocol int, typ uint16, body []byte) Cause {
+func (f *filter) see(protocol int, typ uint16, port uint32, body []byte) Cause {
 	if protocol == unix.NETLINK_NETFILTER {
+		if port != 0 && port == f.interest.OwnPort {
+			return 0
+		}
 		return seeNFTables(typ, body)
 	}
 	switch typ {
@@ -196,8 +199,8 @@ func (f *filter) seeNeigh(gone bool, body []byte) Cause {
 		mac, found := f.interest.State.Neighs[desired.NeighKey{Device: name, IP: n.ip}]
 		wanted, same = found, mac == n.mac
 	}
-	if gone && !wanted || !gone && wanted && same && n.permanent {
-		return 0
+	if !wanted && (gone || n.failed) || !gone && wanted && same && n.permanent {
+		return 0 // an entry fails before it goes
 	}
 	return CauseNeigh
 }
@@ -217,14 +220,14 @@ func (f *filter) seeNetconf(body []byte) Cause {
 	return 0
 }
 
-// eachMessage walks the messages of a datagram.
-func eachMessage(b []byte, see func(typ uint16, body []byte)) {
+// eachMessage walks the messages of a datagram. The port is that of the socket that asked for the change.
+func eachMessage(b []byte, see func(typ uint16, port uint32, body []byte)) {
 	for len(b) >= unix.SizeofNlMsghdr {
 		length := int(binary.NativeEndian.Uint32(b))
 		if length < unix.SizeofNlMsghdr || length > len(b) {
 			return
 		}
-		see(binary.NativeEndian.Uint16(b[4:]), b[unix.SizeofNlMsghdr:length])
+		see(binary.NativeEndian.Uint16(b[4:]), binary.NativeEndian.Uint32(b[12:]), b[unix.SizeofNlMsghdr:length])
 		b = b[min((length+3)&^3, len(b)):]
 	}
 }

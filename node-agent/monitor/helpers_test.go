@@ -76,7 +76,7 @@ func (n *node) run(commands ...string) {
 // sync does what the agent's loop does.
 func (n *node) sync() dataplane.Changes {
 	n.t.Helper()
-	n.monitor.SetInterest(monitor.Interest{State: n.want, Underlay: "eth0"})
+	n.monitor.SetInterest(monitor.Interest{State: n.want, Underlay: "eth0", OwnPort: n.dataplane.Port()})
 	r, err := n.dataplane.Sync(context.Background(), n.want, false)
 	if err != nil {
 		n.t.Fatalf("sync: %v", err)

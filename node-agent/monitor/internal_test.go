@@ -40,7 +40,7 @@ func TestLostEvents(t *testing.T) {
 		}
 	}
 	seen := 0
-	lost, err := s.drain(func(uint16, []byte) { seen++ })
+	lost, err := s.drain(func(uint16, uint32, []byte) { seen++ })
 	if err != nil || !lost || seen >= 50 {
 		t.Errorf("got lost=%t, error %v after %d messages, want lost", lost, err, seen)
 	}
@@ -205,12 +205,12 @@ func FuzzSee(f *testing.F) {
 	}
 	f.Fuzz(func(_ *testing.T, typ uint16, body []byte) {
 		filter := testFilter()
-		filter.see(unix.NETLINK_ROUTE, typ, body)
-		filter.see(unix.NETLINK_NETFILTER, typ, body)
+		filter.see(unix.NETLINK_ROUTE, typ, 0, body)
+		filter.see(unix.NETLINK_NETFILTER, typ, 0, body)
 		datagram := binary.NativeEndian.AppendUint32(nil, uint32(len(body)+unix.SizeofNlMsghdr))
 		datagram = append(datagram, make([]byte, unix.SizeofNlMsghdr-4)...)
-		eachMessage(append(datagram, body...), func(uint16, []byte) {})
-		eachMessage(body, func(uint16, []byte) {})
+		eachMessage(append(datagram, body...), func(uint16, uint32, []byte) {})
+		eachMessage(body, func(uint16, uint32, []byte) {})
 	})
 }
 
@@ -225,7 +225,7 @@ func BenchmarkFilter(b *testing.B) {
 	nstest.Run(b, "ip link add veth0 type veth peer name veth1")
 	var messages [][]byte
 	var types []uint16
-	if _, err := s.drain(func(typ uint16, body []byte) {
+	if _, err := s.drain(func(typ uint16, _ uint32, body []byte) {
 		messages, types = append(messages, append([]byte(nil), body...)), append(types, typ)
 	}); err != nil || len(messages) == 0 {
 		b.Fatalf("got %d messages, error %v", len(messages), err)
@@ -233,6 +233,6 @@ func BenchmarkFilter(b *testing.B) {
 	f := testFilter()
 	b.ReportAllocs()
 	for i := 0; b.Loop(); i++ {
-		f.see(unix.NETLINK_ROUTE, types[i%len(types)], messages[i%len(messages)])
+		f.see(unix.NETLINK_ROUTE, types[i%len(types)], 0, messages[i%len(messages)])
 	}
 }

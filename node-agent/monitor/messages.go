@@ -173,6 +173,7 @@ type neighMessage struct {
 	index     int
 	fdb       bool
 	permanent bool
+	failed    bool
 	mac       network.MAC
 	ip        netip.Addr
 }
@@ -190,7 +191,7 @@ func parseNeigh(body []byte) (neighMessage, bool) {
 		return neighMessage{}, false
 	}
 	state := binary.NativeEndian.Uint16(body[ndmState:])
-	n := neighMessage{index: int(attr.Uint32(body[ndmIndex:])), fdb: body[0] == unix.AF_BRIDGE, permanent: state == netlink.NUD_PERMANENT}
+	n := neighMessage{index: int(attr.Uint32(body[ndmIndex:])), fdb: body[0] == unix.AF_BRIDGE, permanent: state == netlink.NUD_PERMANENT, failed: state == netlink.NUD_FAILED}
 	for typ, value := range attr.All(body[ndmsgLen:]) {
 		switch typ {
 		case netlink.NDA_DST:

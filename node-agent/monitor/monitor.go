@@ -30,6 +30,9 @@ type Interest struct {
 	State desired.State
 	// Underlay is the name of the interface that carries packets between nodes, "" while there is none.
 	Underlay string
+	// OwnPort is the netlink port by which hopsack writes to nftables (see Dataplane.Port): what comes from it is no news. 0
+	// means that it is not known, and costs a pass after each such write.
+	OwnPort uint32
 }
 
 // Event says that something changed since the last Event was received.
@@ -161,7 +164,7 @@ func (m *Monitor) handle(ready map[int]bool) {
 		if !s.isOpen() || !ready[s.fd] {
 			continue
 		}
-		lost, err := s.drain(func(typ uint16, body []byte) { causes |= m.filter.see(s.protocol, typ, body) })
+		lost, err := s.drain(func(typ uint16, port uint32, body []byte) { causes |= m.filter.see(s.protocol, typ, port, body) })
 		if err != nil {
 			m.opts.Log.Error(err, "Watching the kernel", "reason", s.name)
 			s.close()

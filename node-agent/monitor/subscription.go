@@ -70,7 +70,7 @@ func (s *subscription) open() error {
 }
 
 // drain passes on every message that waits. lost says that the kernel had to drop some.
-func (s *subscription) drain(see func(typ uint16, body []byte)) (lost bool, err error) {
+func (s *subscription) drain(see func(typ uint16, port uint32, body []byte)) (lost bool, err error) {
 	for {
 		n, from, err := unix.Recvfrom(s.fd, s.buf, unix.MSG_DONTWAIT)
 		switch {

@@ -39,6 +39,15 @@ func newNetfilter() (*netfilter, error) {
 	return &netfilter{map[int]*nl.SocketHandle{unix.NETLINK_NETFILTER: {Socket: socket}}}, nil
 }
 
+// port is the socket's address.
+func (n *netfilter) port() (uint32, error) {
+	port, err := n.sockets[unix.NETLINK_NETFILTER].Socket.GetPid()
+	if err != nil {
+		return 0, fmt.Errorf("read nftables socket's port: %w", err)
+	}
+	return port, nil
+}
+
 // nfgenmsg is the header of every message. The resource is the subsystem in the messages around a batch, else 0.
 type nfgenmsg struct {
 	family   byte

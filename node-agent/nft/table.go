@@ -15,6 +15,7 @@ import (
 // Table keeps the nftables table. It is not safe for concurrent use.
 type Table struct {
 	kernel *netfilter
+	port   uint32
 	nft    knftables.Interface // nil until first needed: finding it out runs the nft program
 	// have is what the table was made from, nil when that is not known.
 	have       *desired.Firewall
@@ -28,8 +29,15 @@ func NewTable() (*Table, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Table{kernel: kernel}, nil
+	port, err := kernel.port()
+	if err != nil {
+		return nil, err
+	}
+	return &Table{kernel: kernel, port: port}, nil
 }
+
+// Port is the netlink port by which peers are written; events of nftables that come from it are the Table's own.
+func (t *Table) Port() uint32 { return t.port }
 
 const (
 	// updateTries is how often an update is begun again because somebody else changed nftables in between.
