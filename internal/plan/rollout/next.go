@@ -62,7 +62,9 @@ func Next(target plan.Revision, nodes map[string]plan.NodeNetwork) Step {
 				live[r.ID] = r
 			}
 		}
-		senders[n.Transmit]++
+		if n.Has(n.Transmit) { // else it is not rendered yet, or damaged: its agent refuses it, so there is nothing to wait for
+			senders[n.Transmit]++
+		}
 		if received(n, target.ID) {
 			step.Prepared++
 		} else {
@@ -75,7 +77,6 @@ func Next(target plan.Revision, nodes map[string]plan.NodeNetwork) Step {
 		}
 	}
 	step.Revisions = slices.SortedFunc(maps.Values(live), func(a, b plan.Revision) int { return cmp.Compare(a.ID, b.ID) })
-	delete(senders, "") // not rendered yet
 	moved := len(senders) == 0 || len(senders) == 1 && senders[target.ID] > 0
 	switch {
 	case moved && len(live) == 1:

@@ -55,6 +55,8 @@ func TestNext(t *testing.T) {
 		"no nodes":                            {nil, Settled, b, "b", nil},
 		"only a node without a subnet":        {[]plan.NodeNetwork{nn(a, "a", unused)}, Settled, b, "b", nil},
 		"settled":                             {[]plan.NodeNetwork{nn(b, "b"), nn(b, "b", silent)}, Settled, b, "b", nil},
+		"asked to send what nobody knows":     {[]plan.NodeNetwork{nn(b, "b"), nn(b, "x", stale)}, Settled, b, "b", nil},
+		"that, while a target is new":         {[]plan.NodeNetwork{nn(a, "a"), nn(a, "x", stale), nn(a, "x", stale)}, Preparing, ab, "a", []string{"n0", "n1", "n2"}},
 		"a new target":                        {[]plan.NodeNetwork{nn(a, "a"), nn(a, "a")}, Preparing, ab, "a", []string{"n0", "n1"}},
 		"one has prepared":                    {[]plan.NodeNetwork{nn(ab, "a"), nn(ab, "a", prepared("a"))}, Preparing, ab, "a", []string{"n1"}},
 		"asked, and reports for the old spec": {[]plan.NodeNetwork{nn(ab, "a"), nn(ab, "a", stale)}, Preparing, ab, "a", []string{"n1"}},
