@@ -178,7 +178,7 @@ func leasesDoubtful(o outcome) metav1.Condition {
 		said = append(said, fmt.Sprintf("%d leases are missing or without endpoint and kept for now, %s first", n, o.view.Doubtful[0]))
 	}
 	if n := len(o.view.Rejected); n > 0 {
-		said = append(said, fmt.Sprintf("%d objects cannot be read, %s", n, o.view.Rejected[0]))
+		said = append(said, fmt.Sprintf("%d objects cannot be used, %s", n, o.view.Rejected[0]))
 	}
 	if len(said) > 0 {
 		return condition(t, true, v1alpha1.ReasonDoubtful, strings.Join(said, "; "))

@@ -2,6 +2,7 @@ package nodeagent
 
 import (
 	"cmp"
+	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -199,6 +200,10 @@ func (v *view) take(now time.Time) snapshot {
 			v.drop(name)
 			continue
 		}
+		if !inside(v.parsed.PodNetworks, held.parsed.Subnet) { // a route to it would take other traffic away
+			s.Rejected = append(s.Rejected, name+": lies outside the pod networks")
+			continue
+		}
 		s.Peers = append(s.Peers, held.parsed)
 		if !held.doubtfulSince.IsZero() {
 			s.Doubtful = append(s.Doubtful, name)
@@ -210,6 +215,11 @@ func (v *view) take(now time.Time) snapshot {
 	slices.Sort(s.Doubtful)
 	slices.Sort(s.Rejected)
 	return s
+}
+
+// inside says whether one of networks holds all of subnet.
+func inside(networks []netip.Prefix, subnet netip.Prefix) bool {
+	return slices.ContainsFunc(networks, func(n netip.Prefix) bool { return n.Bits() <= subnet.Bits() && n.Contains(subnet.Addr()) })
 }
 
 // restore takes up what an earlier process saw. It must come before anything else.

@@ -129,6 +129,30 @@ func TestViewRefusesWhatItCannotParse(t *testing.T) {
 	}
 }
 
+// A lease of another network, however bound, would take traffic away that is no pod's: to services, or to nodes.
+func TestViewLeavesOutWhatIsNoPodNetwork(t *testing.T) {
+	v := newView()
+	v.setNode(nodeNetwork())
+	v.setLease(bound(), now)
+	v.setLease(lease("10.96.0.0-16", "10.96.0.0/16", "n2", "172.30.0.12", v1alpha1.ReasonBound), now)
+	v.setLease(lease("10.0.0.0-8", "10.0.0.0/8", "n2", "172.30.0.12", v1alpha1.ReasonBound), now)
+	got := v.take(now)
+	if len(got.Peers) != 1 || got.Peers[0].Subnet.String() != "10.244.2.0/24" {
+		t.Errorf("peers %+v, want the one inside the pod network", got.Peers)
+	}
+	want := []string{"10.0.0.0-8: lies outside the pod networks", "10.96.0.0-16: lies outside the pod networks"}
+	if diff := cmp.Diff(want, got.Rejected); diff != "" {
+		t.Errorf("rejected (-want +got):\n%s", diff)
+	}
+	v.setNode(nodeNetwork(func(n *v1alpha1.NodeNetwork) {
+		n.Generation = 2
+		n.Spec.PodNetworks = append(n.Spec.PodNetworks, "10.96.0.0/15")
+	}))
+	if got = v.take(now); len(got.Peers) != 2 {
+		t.Errorf("peers %+v, want those of both pod networks", got.Peers)
+	}
+}
+
 // The agent's own status writes come back as events; they must not cause passes.
 func TestViewSaysWhenNothingChanged(t *testing.T) {
 	v := newView()
