@@ -77,6 +77,7 @@ type Agent struct {
 	watch     watcher
 	reporter  *reporter
 	dataplane *dataplane.Dataplane
+	kernel    routeReader
 	monitor   *monitor.Monitor
 	metrics   *metrics
 	health    health
@@ -108,8 +109,12 @@ func New(opts Options) (*Agent, error) {
 	if err != nil {
 		return nil, err
 	}
+	kernel, err := dataplane.NewNetlink()
+	if err != nil {
+		return nil, err
+	}
 	a := &Agent{
-		opts: opts, log: opts.Log, bootID: strings.TrimSpace(string(boot)),
+		kernel: kernel, opts: opts, log: opts.Log, bootID: strings.TrimSpace(string(boot)),
 		view: newView(), conns: conns, reporter: newReporter(apiClient, opts.Log), dataplane: dp, metrics: newMetrics(), wake: newTrigger(),
 	}
 	a.monitor, err = monitor.New(monitor.Options{Log: opts.Log, Paths: []string{
@@ -247,7 +252,7 @@ func (a *Agent) readFacts(o *outcome) {
 	if node.Teardown || node.Transmit == nil {
 		return
 	}
-	facts, err := readFacts(node.Transmit.Interface, node.InternalIPs, dataplane.IsOwnLink)
+	facts, err := readFacts(a.kernel, node.Transmit.Interface, node.InternalIPs, dataplane.IsOwnLink)
 	if err == nil {
 		a.lastFacts = facts
 		o.facts = facts
@@ -278,7 +283,7 @@ func (a *Agent) apply(ctx context.Context, o *outcome, full bool) {
 		}
 		want = state
 	}
-	a.monitor.SetInterest(monitor.Interest{State: want, Underlay: o.facts.Underlay.Name})
+	a.monitor.SetInterest(monitor.Interest{State: want, Underlay: o.facts.Underlay.Name, OwnPort: a.dataplane.Port()})
 	report, err := a.dataplane.Sync(ctx, want, full)
 	o.changes, o.err, o.applied = report.Changes, err, true
 	o.problems = append(o.problems, report.Problems...)

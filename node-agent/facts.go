@@ -14,14 +14,19 @@ import (
 	"github.com/hopsack-net/hopsack/node-agent/desired"
 )
 
+// routeReader reads table main; dataplane's Netlink is one that does not mind thousands of routes.
+type routeReader interface {
+	Routes(contested func(netip.Prefix) bool) ([]dataplane.Route, error)
+}
+
 // readFacts reads from the kernel what desired.Compute must know. own says which devices are hopsack's: they can never be
 // the underlay.
-func readFacts(rules network.InterfaceSelection, internalIPs []netip.Addr, own func(netlink.Link) bool) (desired.Facts, error) {
+func readFacts(kernel routeReader, rules network.InterfaceSelection, internalIPs []netip.Addr, own func(netlink.Link) bool) (desired.Facts, error) {
 	links, err := netlink.LinkList() // an interrupted dump is an error here: part of the facts is worse than none
 	if err != nil {
 		return desired.Facts{}, fmt.Errorf("list links: %w", err)
 	}
-	routes, err := netlink.RouteListFiltered(netlink.FAMILY_ALL, &netlink.Route{Table: unix.RT_TABLE_MAIN}, netlink.RT_FILTER_TABLE)
+	routes, err := kernel.Routes(func(netip.Prefix) bool { return true })
 	if err != nil {
 		return desired.Facts{}, fmt.Errorf("list routes: %w", err)
 	}
@@ -46,7 +51,7 @@ func readFacts(rules network.InterfaceSelection, internalIPs []netip.Addr, own f
 type noInterfaceError struct{ error }
 
 // readInterfaces collects the interfaces that could be the underlay, in the kernel's order.
-func readInterfaces(links []netlink.Link, routes []netlink.Route, canReach netip.Addr, own func(netlink.Link) bool) (hostInterfaces, error) {
+func readInterfaces(links []netlink.Link, routes []dataplane.Route, canReach netip.Addr, own func(netlink.Link) bool) (hostInterfaces, error) {
 	addrs, err := netlink.AddrList(nil, netlink.FAMILY_ALL)
 	if err != nil {
 		return hostInterfaces{}, fmt.Errorf("list addresses: %w", err)
@@ -67,10 +72,10 @@ func readInterfaces(links []netlink.Link, routes []netlink.Route, canReach netip
 			host.All = append(host.All, hostInterface{Name: attrs.Name, Addrs: byLink[attrs.Index], MTU: attrs.MTU})
 		}
 	}
-	best := -1
+	best, found := uint32(0), false
 	for _, r := range routes {
-		if isDefault(r) && r.LinkIndex != 0 && (best < 0 || r.Priority < best) {
-			best, host.DefaultRoute = r.Priority, names[r.LinkIndex]
+		if r.Prefix.Bits() == 0 && r.Index != 0 && (!found || r.Metric < best) {
+			best, found, host.DefaultRoute = r.Metric, true, names[r.Index]
 		}
 	}
 	if canReach.IsValid() {
@@ -96,40 +101,17 @@ func lasting(ip netip.Addr, flags int) bool {
 	return flags&passing == 0
 }
 
-func isDefault(r netlink.Route) bool {
-	prefix, ok := routePrefix(r)
-	return ok && prefix.Bits() == 0
-}
-
 // splitRoutes tells the destinations the underlay reaches without a gateway from all others. Hopsack's own routes say
 // nothing about the underlay.
-func splitRoutes(routes []netlink.Route, underlay int) (onLink, detours []netip.Prefix) {
+func splitRoutes(routes []dataplane.Route, underlay int) (onLink, detours []netip.Prefix) {
 	for _, r := range routes {
-		if int(r.Protocol) == dataplane.RouteProtocol || r.Type != unix.RTN_UNICAST {
-			continue
-		}
-		prefix, ok := routePrefix(r)
-		if !ok {
-			continue
-		}
-		if r.LinkIndex == underlay && r.Gw == nil && r.Via == nil && len(r.MultiPath) == 0 {
-			onLink = append(onLink, prefix)
-		} else {
-			detours = append(detours, prefix)
+		switch {
+		case r.Protocol == dataplane.RouteProtocol:
+		case r.Index == underlay && !r.Gateway.IsValid(): // a route with several next hops has no device of its own
+			onLink = append(onLink, r.Prefix)
+		default:
+			detours = append(detours, r.Prefix)
 		}
 	}
 	return onLink, detours
-}
-
-// routePrefix is a route's destination; the kernel leaves out that of a default route.
-func routePrefix(r netlink.Route) (netip.Prefix, bool) {
-	if r.Dst == nil {
-		if r.Family == netlink.FAMILY_V6 {
-			return netip.PrefixFrom(netip.IPv6Unspecified(), 0), true
-		}
-		return netip.PrefixFrom(netip.IPv4Unspecified(), 0), true
-	}
-	addr, ok := netip.AddrFromSlice(r.Dst.IP)
-	ones, _ := r.Dst.Mask.Size()
-	return netip.PrefixFrom(addr.Unmap(), ones), ok
 }

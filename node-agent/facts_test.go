@@ -8,6 +8,7 @@ import (
 	"github.com/vishvananda/netlink"
 
 	"github.com/hopsack-net/hopsack/internal/network"
+	"github.com/hopsack-net/hopsack/node-agent/dataplane"
 	"github.com/hopsack-net/hopsack/node-agent/dataplane/nstest"
 )
 
@@ -19,8 +20,13 @@ func TestUnderlayOfASecondaryAddress(t *testing.T) {
 	nstest.Run(t, "ip link set eth0 up")
 	nstest.Run(t, "ip addr add 172.30.0.11/24 dev eth0")
 	nstest.Run(t, "ip addr add 172.30.0.77/24 dev eth0")
+	kernel, err := dataplane.NewNetlink()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer kernel.Close()
 	for _, internal := range []string{"172.30.0.11", "172.30.0.77"} {
-		facts, err := readFacts(network.InterfaceSelection{}, addrs(internal), func(netlink.Link) bool { return false })
+		facts, err := readFacts(kernel, network.InterfaceSelection{}, addrs(internal), func(netlink.Link) bool { return false })
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -61,7 +61,12 @@ func PrintStatus(opts Options, out io.Writer) error {
 		return w.Flush()
 	}
 	fmt.Fprintf(w, "Backend\t%s, revision %s\n", node.Transmit.Backend.Type, node.Transmit.ID)
-	facts, err := readFacts(node.Transmit.Interface, node.InternalIPs, dataplane.IsOwnLink)
+	kernel, err := dataplane.NewNetlink()
+	if err != nil {
+		return err
+	}
+	defer kernel.Close()
+	facts, err := readFacts(kernel, node.Transmit.Interface, node.InternalIPs, dataplane.IsOwnLink)
 	if err != nil {
 		fmt.Fprintf(w, "Underlay\t%v\n", err)
 		return w.Flush()
@@ -74,12 +79,12 @@ func PrintStatus(opts Options, out io.Writer) error {
 	if err := w.Flush(); err != nil {
 		return err
 	}
-	return printPeers(out, want, seen.Peers, node.Name)
+	return printPeers(kernel, out, want, seen.Peers, node.Name)
 }
 
 // printPeers writes a line per peer: the route it should have and whether the kernel has it.
-func printPeers(out io.Writer, want desired.State, peers []network.Lease, self string) error {
-	has, err := kernelRoutes()
+func printPeers(kernel *dataplane.Netlink, out io.Writer, want desired.State, peers []network.Lease, self string) error {
+	has, err := kernelRoutes(kernel)
 	if err != nil {
 		return err
 	}
@@ -107,12 +112,7 @@ func printPeers(out io.Writer, want desired.State, peers []network.Lease, self s
 }
 
 // kernelRoutes are hopsack's routes as the kernel has them.
-func kernelRoutes() (map[netip.Prefix]desired.Route, error) {
-	kernel, err := dataplane.NewNetlink()
-	if err != nil {
-		return nil, err
-	}
-	defer kernel.Close()
+func kernelRoutes(kernel *dataplane.Netlink) (map[netip.Prefix]desired.Route, error) {
 	links, err := kernel.Links()
 	if err != nil {
 		return nil, err

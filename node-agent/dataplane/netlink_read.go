@@ -228,7 +228,12 @@ func (r *Route) read(typ uint16, value []byte) {
 				r.Odd = true
 			}
 		}
-	case unix.RTA_MULTIPATH, unix.RTA_ENCAP, unix.RTA_VIA, unix.RTA_FLOW, rtaNexthopID:
+	case unix.RTA_VIA: // a gateway of the other family: struct rtvia, the address after two bytes
+		if len(value) > 2 {
+			r.Gateway = addrFrom(value[2:])
+		}
+		r.Odd = true
+	case unix.RTA_MULTIPATH, unix.RTA_ENCAP, unix.RTA_FLOW, rtaNexthopID:
 		r.Odd = true
 	}
 }
