@@ -183,6 +183,21 @@ func TestOwnWritesWakeNobody(t *testing.T) {
 	}
 }
 
+// A foreign address on the bridge is a condition, which ends when somebody takes the address away.
+func TestForeignAddressLeaves(t *testing.T) {
+	n := newNode(t)
+	for _, command := range []string{"ip addr add 10.9.9.1/24 dev cni0", "ip addr del 10.9.9.1/24 dev cni0"} {
+		nstest.Run(t, command)
+		e, came := n.event(quiet)
+		if !came || !strings.Contains(e.Causes.String(), "address") {
+			t.Errorf("%s: got event %t (%s), want one about an address", command, came, e.Causes)
+		}
+		for came {
+			_, came = n.event(quiet)
+		}
+	}
+}
+
 // What decides about the underlay wakes the agent, what only looks like it does not.
 func TestUnderlayEvents(t *testing.T) {
 	for name, tc := range map[string]struct {

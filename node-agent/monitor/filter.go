@@ -140,7 +140,9 @@ func (f *filter) seeAddr(gone bool, body []byte) Cause {
 	if _, own := f.interest.State.Links[name]; own {
 		scope, wanted := f.interest.State.Addrs[desired.AddrKey{Device: name, Prefix: a.prefix}]
 		switch {
-		case wanted && (gone || scope != a.scope && a.prefix.Addr().Is4()), !wanted && !gone && !a.prefix.Addr().IsLinkLocalUnicast():
+		case wanted && (gone || scope != a.scope && a.prefix.Addr().Is4()):
+			return CauseAddress
+		case !wanted && !a.prefix.Addr().IsLinkLocalUnicast(): // come or gone: a foreign one that left was being complained about
 			return CauseAddress
 		}
 		return 0
