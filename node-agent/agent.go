@@ -29,6 +29,9 @@ const (
 	// retryAfter is when a pass that failed is tried again without an event, doubled up to retryMax.
 	retryAfter = 200 * time.Millisecond
 	retryMax   = 10 * time.Second
+	// logEvery is the least time between two lines about changes: a program that fights over the node's network must not
+	// fill the log as well. What is held back is in the next line, at the latest that of a resync.
+	logEvery = time.Second
 	// touchEvery is how often the state on disk is written again though nothing changed, so that its time says how fresh
 	// it is.
 	touchEvery = time.Hour
@@ -85,6 +88,9 @@ type Agent struct {
 
 	// lastFacts are the last complete ones: they stay in force while the underlay is missing.
 	lastFacts desired.Facts
+	// unlogged are changes since the last line about changes, at logged.
+	unlogged dataplane.Changes
+	logged   time.Time
 	// failing says that the last pass failed, so that recovery is logged once.
 	failing bool
 }
@@ -114,7 +120,7 @@ func New(opts Options) (*Agent, error) {
 		return nil, err
 	}
 	a := &Agent{
-		kernel: kernel, opts: opts, log: opts.Log, bootID: strings.TrimSpace(string(boot)),
+		unlogged: dataplane.Changes{}, kernel: kernel, opts: opts, log: opts.Log, bootID: strings.TrimSpace(string(boot)),
 		view: newView(), conns: conns, reporter: newReporter(apiClient, opts.Log), dataplane: dp, metrics: newMetrics(), wake: newTrigger(),
 	}
 	a.monitor, err = monitor.New(monitor.Options{Log: opts.Log, Paths: []string{
@@ -222,10 +228,9 @@ func (a *Agent) pass(ctx context.Context, full bool) error {
 	a.readFacts(&o)
 	a.apply(ctx, &o, full)
 	var err error
-	if o.foreignCNI, o.shadowed, err = cniconf.Foreign(a.opts.Paths.Conflist); err != nil {
+	if o.cni, err = cniconf.Look(a.opts.Paths.Conflist); err != nil {
 		o.err = errors.Join(o.err, err)
 	}
-	o.shadowed = o.shadowed && o.view.Parsed.CNI.Conflist // where the user writes the file, its name is the user's matter
 	a.logOutcome(o)
 	a.metrics.pass(o, time.Since(started))
 	a.health.ready.Store(o.applied && o.err == nil && !o.cleanedUp)
@@ -302,8 +307,12 @@ func dataplaneOptions(opts Options) dataplane.Options {
 
 // logOutcome logs what changed, the first failure of a series, and one line on recovery.
 func (a *Agent) logOutcome(o outcome) {
-	if total := o.changes.Total(); total > 0 {
-		a.log.Info("Programmed the node", "changes", o.changes.String(), "peers", len(o.view.Peers))
+	for kind, n := range o.changes {
+		a.unlogged[kind] += n
+	}
+	if now := time.Now(); a.unlogged.Total() > 0 && now.Sub(a.logged) > logEvery {
+		a.log.Info("Programmed the node", "changes", a.unlogged.String(), "peers", len(o.view.Peers))
+		a.unlogged, a.logged = dataplane.Changes{}, now
 	}
 	if o.err != nil && !a.failing {
 		a.log.Error(o.err, "Programming the node")

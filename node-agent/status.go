@@ -10,6 +10,7 @@ import (
 
 	"github.com/hopsack-net/hopsack/api/v1alpha1"
 	"github.com/hopsack-net/hopsack/internal/network"
+	"github.com/hopsack-net/hopsack/node-agent/cniconf"
 	"github.com/hopsack-net/hopsack/node-agent/dataplane"
 	"github.com/hopsack-net/hopsack/node-agent/desired"
 )
@@ -28,9 +29,8 @@ type outcome struct {
 	err     error
 	// changes counts what was changed, by kind.
 	changes dataplane.Changes
-	// foreignCNI are other CNI configurations; shadowed says that one of them is used before hopsack's.
-	foreignCNI []string
-	shadowed   bool
+	// cni is what the directory of CNI configurations holds.
+	cni cniconf.Found
 	// cleanedUp says that a teardown was asked for and is done.
 	cleanedUp bool
 }
@@ -155,14 +155,16 @@ func fromProblems(o outcome, conditionType, reason, well string) metav1.Conditio
 
 func cniConfigured(o outcome) metav1.Condition {
 	const t = v1alpha1.ConditionCNIConfigured
-	found := strings.Join(o.foreignCNI, ", ")
+	others := strings.Join(o.cni.Foreign, ", ")
 	switch {
-	case o.shadowed:
-		return condition(t, false, v1alpha1.ReasonForeignCNI, "the runtime uses another CNI configuration before hopsack's: "+found)
-	case !o.view.Parsed.CNI.Conflist:
+	case !o.view.Parsed.CNI.Conflist: // where the user writes the file, its name is the user's matter
 		return condition(t, true, v1alpha1.ReasonUnmanaged, "spec.cni.conflist is Disabled: the user writes the CNI configuration")
-	case found != "":
-		return condition(t, true, v1alpha1.ReasonConfigured, "hopsack's CNI configuration is used; left over from others: "+found)
+	case o.cni.Shadowed:
+		return condition(t, false, v1alpha1.ReasonForeignCNI, "the runtime uses another CNI configuration before hopsack's: "+others)
+	case !o.cni.Ours:
+		return condition(t, false, v1alpha1.ReasonNotWritten, "hopsack's CNI configuration is not written yet")
+	case others != "":
+		return condition(t, true, v1alpha1.ReasonConfigured, "hopsack's CNI configuration is used; left over from others: "+others)
 	}
 	return fromProblems(o, t, v1alpha1.ReasonForeignCNI, "hopsack's CNI configuration is used")
 }

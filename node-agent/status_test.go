@@ -10,6 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/hopsack-net/hopsack/api/v1alpha1"
+	"github.com/hopsack-net/hopsack/node-agent/cniconf"
 	"github.com/hopsack-net/hopsack/node-agent/desired"
 )
 
@@ -19,7 +20,7 @@ func wellOutcome() outcome {
 	v.setNode(nodeNetwork())
 	v.setLease(bound(), now)
 	return outcome{
-		view: v.take(now), bootID: "boot", applied: true,
+		view: v.take(now), bootID: "boot", applied: true, cni: cniconf.Found{Ours: true},
 		facts: desired.Facts{Underlay: desired.Underlay{Name: "eth0", Addrs: addrs("172.30.0.11"), MTU: 1500}},
 	}
 }
@@ -60,10 +61,13 @@ func TestReadySaysWhatIsWrongFirst(t *testing.T) {
 			o.problems = []desired.Problem{{Reason: v1alpha1.ReasonHostNotConfigured, Message: "ip_forward"}}
 		},
 			v1alpha1.ReasonHostNotConfigured, "ip_forward", true},
-		"shadowed": {func(o *outcome) { o.foreignCNI, o.shadowed = []string{"00-multus.conf"}, true },
+		"shadowed": {func(o *outcome) {
+			o.cni = cniconf.Found{Ours: true, Foreign: []string{"00-multus.conf"}, Shadowed: true}
+		},
 			v1alpha1.ReasonForeignCNI, "00-multus.conf", true},
-		"lease gone": {func(o *outcome) { o.view.NoSubnet = true }, v1alpha1.ReasonWaitingForSubnet, "lease is gone", true},
-		"torn down":  {func(o *outcome) { o.cleanedUp = true }, v1alpha1.ReasonCleanedUp, "nothing of hopsack", false},
+		"not written": {func(o *outcome) { o.cni.Ours = false }, v1alpha1.ReasonNotWritten, "not written", true},
+		"lease gone":  {func(o *outcome) { o.view.NoSubnet = true }, v1alpha1.ReasonWaitingForSubnet, "lease is gone", true},
+		"torn down":   {func(o *outcome) { o.cleanedUp = true }, v1alpha1.ReasonCleanedUp, "nothing of hopsack", false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			o := wellOutcome()
@@ -82,7 +86,7 @@ func TestReadySaysWhatIsWrongFirst(t *testing.T) {
 
 func TestLeftoversAreSaidAndHarmless(t *testing.T) {
 	o := wellOutcome()
-	o.foreignCNI = []string{"10-flannel.conflist"}
+	o.cni.Foreign = []string{"10-flannel.conflist"}
 	status := nodeStatus(o, nil)
 	c := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionCNIConfigured)
 	if c.Status != metav1.ConditionTrue || !strings.Contains(c.Message, "10-flannel.conflist") {

@@ -93,7 +93,7 @@ func (v *view) setLease(l *v1alpha1.SubnetLease, now time.Time) bool {
 	held, known := v.leases[l.Name]
 	sameNode := known && held.parsed.Node == parsed.Node
 	switch {
-	case parsed.Released:
+	case parsed.Unbound:
 		v.drop(l.Name)
 		return known || wasRejected
 	case parsed.Routable:

@@ -31,7 +31,7 @@ func nodeNetwork(change ...func(*v1alpha1.NodeNetwork)) *v1alpha1.NodeNetwork {
 
 func lease(name, subnet, node, ip, reason string) *v1alpha1.SubnetLease {
 	status := metav1.ConditionTrue
-	if reason == v1alpha1.ReasonPending || reason == v1alpha1.ReasonReleased {
+	if slices.Contains([]string{v1alpha1.ReasonPending, v1alpha1.ReasonReleased, v1alpha1.ReasonOverlaps, v1alpha1.ReasonOutsideNetwork}, reason) {
 		status = metav1.ConditionFalse
 	}
 	l := &v1alpha1.SubnetLease{
@@ -59,6 +59,9 @@ func TestViewForgetsNothingOnAbsence(t *testing.T) {
 		"nothing happens": {func(*view) {}, 1, nil},
 		"released": {func(v *view) {
 			v.setLease(lease("10.244.2.0-24", "10.244.2.0/24", "n2", "", v1alpha1.ReasonReleased), now)
+		}, 0, nil},
+		"found to overlap another lease": {func(v *view) {
+			v.setLease(lease("10.244.2.0-24", "10.244.2.0/24", "n2", "172.30.0.12", v1alpha1.ReasonOverlaps), now)
 		}, 0, nil},
 		"deletion watched":      {func(v *view) { v.loseLease("10.244.2.0-24", true, now) }, 0, nil},
 		"missing from a list":   {func(v *view) { v.loseLease("10.244.2.0-24", false, now) }, 1, []string{"10.244.2.0-24"}},

@@ -45,7 +45,7 @@ const (
 	ConditionHostConfigured = "HostConfigured"
 
 	// ConditionCNIConfigured (agent): True when the CNI hand-off is in place and no foreign configuration shadows it.
-	// Reasons: Configured, ForeignCNI, Unmanaged.
+	// Reasons: Configured, ForeignCNI, NotWritten, Unmanaged.
 	ConditionCNIConfigured = "CNIConfigured"
 
 	// ConditionLeasesDoubtful (agent) is True when peers are kept although a complete list of leases did not show them.
@@ -141,6 +141,8 @@ const (
 	ReasonHostNotConfigured = "HostNotConfigured"
 	// ReasonForeignCNI: another CNI configuration, or a leftover of one, was found; the message names it.
 	ReasonForeignCNI = "ForeignCNI"
+	// ReasonNotWritten: hopsack's CNI configuration is not in place yet.
+	ReasonNotWritten = "NotWritten"
 	// ReasonUnmanaged: spec.cni.conflist is Disabled, the user writes it.
 	ReasonUnmanaged = "Unmanaged"
 	// ReasonComplete: every known peer is in the list of leases.

@@ -63,7 +63,9 @@ type NetworkConfigSpec struct {
 	PodCIDRs PodCIDRPolicy `json:"podCIDRs,omitempty"`
 
 	// retentionSeconds is how long the subnet of a deleted node waits for that node to come back, 0 to 31536000. Default
-	// 86400. It is taken earlier, with an event, when nothing else is free.
+	// 86400. It is taken earlier, with an event, when nothing else is free. For as long agents also keep peers that vanished
+	// from the API without being seen deleted, and use what they saved when they boot while the API server is gone: with 0
+	// they do neither.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=31536000

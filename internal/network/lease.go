@@ -3,6 +3,7 @@ package network
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -20,9 +21,13 @@ type Lease struct {
 	VTEP      MAC
 	// Routable says that peers may send to the node (condition Ready is True, whatever its reason).
 	Routable bool
-	// Released says that the node is known to be gone.
-	Released bool
+	// Unbound says that the controller took the lease away or never gave it: the node is gone, or the subnet overlaps another
+	// lease or lies outside the network. Not being Routable alone says nothing of the kind.
+	Unbound bool
 }
+
+// unboundReasons are the reasons of Ready=False after which nobody may send to the lease's node.
+var unboundReasons = []string{v1alpha1.ReasonReleased, v1alpha1.ReasonOverlaps, v1alpha1.ReasonOutsideNetwork}
 
 // LeaseName is the name of the lease of a subnet: flannel's etcd key form, such as 10.244.3.0-24.
 func LeaseName(subnet netip.Prefix) string {
@@ -60,7 +65,7 @@ func LeaseFromAPI(l *v1alpha1.SubnetLease) (Lease, error) {
 	}
 	if ready := meta.FindStatusCondition(l.Status.Conditions, v1alpha1.ConditionReady); ready != nil {
 		out.Routable = ready.Status == metav1.ConditionTrue && len(out.PublicIPs) > 0
-		out.Released = ready.Status == metav1.ConditionFalse && ready.Reason == v1alpha1.ReasonReleased
+		out.Unbound = ready.Status == metav1.ConditionFalse && slices.Contains(unboundReasons, ready.Reason)
 	}
 	return out, nil
 }

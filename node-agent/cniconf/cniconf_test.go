@@ -8,17 +8,17 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-func TestForeign(t *testing.T) {
+func TestLook(t *testing.T) {
 	for name, tc := range map[string]struct {
-		files    []string
-		want     []string
-		shadowed bool
+		files []string
+		want  Found
 	}{
-		"only ours":        {files: []string{"05-hopsack.conflist"}},
-		"a leftover":       {files: []string{"05-hopsack.conflist", "10-flannel.conflist"}, want: []string{"10-flannel.conflist"}},
-		"one that is used": {files: []string{"05-hopsack.conflist", "00-multus.conf"}, want: []string{"00-multus.conf"}, shadowed: true},
+		"only ours":        {files: []string{"05-hopsack.conflist"}, want: Found{Ours: true}},
+		"only another":     {files: []string{"10-flannel.conflist"}, want: Found{Foreign: []string{"10-flannel.conflist"}}},
+		"a leftover":       {files: []string{"05-hopsack.conflist", "10-flannel.conflist"}, want: Found{Ours: true, Foreign: []string{"10-flannel.conflist"}}},
+		"one that is used": {files: []string{"05-hopsack.conflist", "00-multus.conf"}, want: Found{true, []string{"00-multus.conf"}, true}},
 		"not read by runtimes": {
-			files: []string{"05-hopsack.conflist", "00-multus.conf.bak", ".05-hopsack.conflist.123", "README"},
+			files: []string{"05-hopsack.conflist", "00-multus.conf.bak", ".05-hopsack.conflist.123", "README"}, want: Found{Ours: true},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -28,20 +28,20 @@ func TestForeign(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			got, shadowed, err := Foreign(filepath.Join(dir, "05-hopsack.conflist"))
+			got, err := Look(filepath.Join(dir, "05-hopsack.conflist"))
 			if err != nil {
 				t.Fatal(err)
 			}
-			if diff := cmp.Diff(tc.want, got); diff != "" || shadowed != tc.shadowed {
-				t.Errorf("Foreign() shadowed %t, want %t; (-want +got):\n%s", shadowed, tc.shadowed, diff)
+			if diff := cmp.Diff(tc.want, got); diff != "" {
+				t.Errorf("Look() (-want +got):\n%s", diff)
 			}
 		})
 	}
 }
 
-func TestForeignWithoutDirectory(t *testing.T) {
-	found, shadowed, err := Foreign(filepath.Join(t.TempDir(), "none", "05-hopsack.conflist"))
-	if err != nil || shadowed || found != nil {
-		t.Errorf("Foreign() = %v, %t, %v, want nothing", found, shadowed, err)
+func TestLookWithoutDirectory(t *testing.T) {
+	got, err := Look(filepath.Join(t.TempDir(), "none", "05-hopsack.conflist"))
+	if diff := cmp.Diff(Found{}, got); err != nil || diff != "" {
+		t.Errorf("Look() error %v (-want +got):\n%s", err, diff)
 	}
 }
