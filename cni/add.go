@@ -1,6 +1,7 @@
 package cni
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -43,9 +44,9 @@ func (p *Plugin) Add(args *skel.CmdArgs) error {
 	if err != nil {
 		return explainAdd(err, f)
 	}
-	addrs, err := podAddrs(result)
+	w, err := wiringOf(result, bridgeConf)
 	if err == nil {
-		err = finishAdd(args, conf.Handoff, f, br, addrs)
+		err = finishAdd(args, conf.Handoff, f, br, w)
 	}
 	if err == nil {
 		err = p.print(result, conf.CNIVersion)
@@ -67,13 +68,67 @@ func (p *Plugin) print(result types.Result, version string) error {
 	return nil
 }
 
-// finishAdd does what the delegate does not: the mtu of the default routes. It then makes sure that the network is still the
+// wiring is what the delegate made of a pod, as far as the rest of ADD needs it.
+type wiring struct {
+	addrs []netip.Addr
+	// port is the name of the pod's port on the bridge, mark the ifalias that says so.
+	port, mark string
+}
+
+// wiringOf takes it from the delegate's result and from the configuration the delegate was given.
+func wiringOf(result types.Result, bridgeConf []byte) (wiring, error) {
+	r, err := current.NewResultFromResult(result)
+	if err != nil {
+		return wiring{}, fmt.Errorf("read the result of %s: %w", bridgePlugin, err)
+	}
+	var w wiring
+	if w.addrs, err = podAddrs(r); err != nil {
+		return wiring{}, err
+	}
+	var conf struct {
+		Bridge                     string
+		HairpinMode, PortIsolation bool
+	}
+	if err := json.Unmarshal(bridgeConf, &conf); err != nil {
+		return wiring{}, fmt.Errorf("read the configuration of %s: %w", bridgePlugin, err)
+	}
+	w.mark = handoff.Port{Hairpin: conf.HairpinMode, Isolated: conf.PortIsolation}.Alias()
+	for _, i := range r.Interfaces {
+		if i.Sandbox == "" && i.Name != conf.Bridge {
+			w.port = i.Name
+		}
+	}
+	if w.port == "" {
+		return wiring{}, fmt.Errorf("read the result of %s: it names no port of %s", bridgePlugin, conf.Bridge)
+	}
+	return w, nil
+}
+
+// markPort lets the agent know the pod's port as one to put back onto the bridge. It is not marked earlier: the agent would
+// otherwise meddle with what the delegate is doing.
+func (w wiring) markPort() error {
+	port, err := netlink.LinkByName(w.port)
+	if err != nil {
+		return fmt.Errorf("look up the pod's port %s: %w", w.port, err)
+	}
+	if err := netlink.LinkSetAlias(port, w.mark); err != nil {
+		return fmt.Errorf("mark the pod's port %s: %w", w.port, err)
+	}
+	return nil
+}
+
+// finishAdd does what the delegate does not: the mtu of the default routes, and the mark on the pod's port. It then makes sure that the network is still the
 // one the pod was plugged into. The agent changes the file first and visits running pods after that, so a pod it came too
 // early to see must look at the file once more, or it would keep what no longer holds.
-func finishAdd(args *skel.CmdArgs, path string, f handoff.File, br *netlink.Bridge, addrs []netip.Addr) error {
-	for {
+func finishAdd(args *skel.CmdArgs, path string, f handoff.File, br *netlink.Bridge, w wiring) error {
+	for first := true; ; first = false {
 		if err := setRouteMTU(args.Netns, args.IfName, f.RouteMTU); err != nil {
 			return err
+		}
+		if first { // before the bridge is looked at: had it gone since, the agent puts the port onto the next one
+			if err := w.markPort(); err != nil {
+				return err
+			}
 		}
 		now, nowBr, err := readUsableNetwork(path)
 		switch {
@@ -84,7 +139,7 @@ func finishAdd(args *skel.CmdArgs, path string, f handoff.File, br *netlink.Brid
 		case now.MTU != f.MTU:
 			return tryAgain(fmt.Errorf("mtu changed from %d to %d while the pod was plugged in", f.MTU, now.MTU))
 		}
-		for _, addr := range addrs {
+		for _, addr := range w.addrs {
 			if !slices.ContainsFunc(now.Usable(), func(s handoff.Subnet) bool { return s.Subnet.Contains(addr) }) {
 				return tryAgain(fmt.Errorf("subnet of %s began to drain while the pod was plugged in", addr))
 			}
@@ -97,11 +152,7 @@ func finishAdd(args *skel.CmdArgs, path string, f handoff.File, br *netlink.Brid
 }
 
 // podAddrs returns the addresses a result names.
-func podAddrs(result types.Result) ([]netip.Addr, error) {
-	r, err := current.NewResultFromResult(result)
-	if err != nil {
-		return nil, fmt.Errorf("read the result of %s: %w", bridgePlugin, err)
-	}
+func podAddrs(r *current.Result) ([]netip.Addr, error) {
 	var addrs []netip.Addr
 	for _, ip := range r.IPs {
 		addr, ok := netip.AddrFromSlice(ip.Address.IP)

@@ -46,7 +46,7 @@ func TestLifeOfAPod(t *testing.T) {
 				t.Errorf("the bridge changed: got %s, was %s", got, bridgeBefore)
 			}
 			veth := r.Interfaces[1].Name
-			if got, want := links[veth], "veth mtu 1500 hairpin true isolated false"; got != want {
+			if got, want := links[veth], `veth mtu 1500 hairpin true isolated false alias "hopsack-pod hairpin"`; got != want {
 				t.Errorf("port: got %q, want %q", got, want)
 			}
 			n.connect(t, p, "10.244.1.1")

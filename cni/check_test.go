@@ -73,6 +73,10 @@ func TestCheckFinds(t *testing.T) {
 			code:   types.ErrTryAgainLater,
 			want:   "bridge cni0 does not exist",
 		},
+		"port taken off the bridge": {
+			change: func(n *node, p pod) error { return n.onPort(p, netlink.LinkSetNoMaster) },
+			want:   "CNI veth created for bridge cni0 was not found",
+		},
 		"hand-off file": {
 			change: func(n *node, _ pod) error { return os.Remove(n.handoff) },
 			code:   types.ErrTryAgainLater,

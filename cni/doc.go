@@ -3,8 +3,9 @@
 //
 // It owns the pod end and nothing else. The work is delegated to the reference plugins bridge and host-local; this package
 // decides their configuration (the agent owns the bridge and all its addresses, so isGateway, isDefaultGateway and
-// forceAddress stay off: with them on, a second subnet on the node breaks ADD or the old pods), and afterwards puts the mtu on
-// the pod's default routes, because the reference plugins drop the one IPAM names.
+// forceAddress stay off: with them on, a second subnet on the node breaks ADD or the old pods). Afterwards it puts the mtu on
+// the pod's default routes, because the reference plugins drop the one IPAM names, and a mark on the pod's port, by which the
+// agent knows what to put back should the bridge be deleted under running pods.
 //
 // It refuses to plug in a pod before the node has a network: no hand-off file, no subnet that hands out addresses or no
 // bridge is an error the kubelet retries (code 11). The file lives on /run, so a conflist that survived a reboot starts no

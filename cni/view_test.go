@@ -73,7 +73,7 @@ func (n *node) links(t testing.TB) map[string]string {
 				if err != nil {
 					port = netlink.Protinfo{} // no port of a bridge
 				}
-				links[a.Name] = fmt.Sprintf("veth mtu %d hairpin %v isolated %v", a.MTU, port.Hairpin, port.Isolated)
+				links[a.Name] = fmt.Sprintf("veth mtu %d hairpin %v isolated %v alias %q", a.MTU, port.Hairpin, port.Isolated, a.Alias)
 			}
 		}
 		return nil
