@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/vishvananda/netlink"
 
+	"github.com/hopsack-net/hopsack/internal/handoff"
 	"github.com/hopsack-net/hopsack/node-agent/dataplane"
 	"github.com/hopsack-net/hopsack/node-agent/dataplane/fakekernel"
 	"github.com/hopsack-net/hopsack/node-agent/desired"
@@ -89,6 +90,13 @@ func (n *fakeNode) after() desired.State {
 	return s
 }
 
+// plug adds two pods whose ports have lost the bridge.
+func (n *fakeNode) plug() {
+	for i, p := range []handoff.Port{{Hairpin: true}, {Isolated: true}} {
+		n.kernel.AddLink(dataplane.Link{Name: fmt.Sprintf("veth%d", i), Kind: "veth", MTU: 1500, Up: true, Alias: p.Alias()})
+	}
+}
+
 // content is all that a pass can change.
 func (n *fakeNode) content(t *testing.T) string {
 	t.Helper()
@@ -121,10 +129,11 @@ func (n *fakeNode) failNth(method string, nth int) *bool {
 func TestEveryCallFailsOnce(t *testing.T) {
 	methods := []string{
 		"Links", "Addrs", "FDB", "Neighs", "Routes", "CreateLink", "ChangeLink", "DeleteLink", "AddAddr", "DeleteAddr",
-		"SetNeigh", "DeleteNeigh", "SetRoute", "DeleteRoute", "SetRPFilter",
+		"SetNeigh", "DeleteNeigh", "SetRoute", "DeleteRoute", "SetRPFilter", "SetPort",
 	}
 	reference := newFakeNode(t)
 	sync(t, reference.Dataplane, reference.before())
+	reference.plug()
 	sync(t, reference.Dataplane, reference.after())
 	want := reference.content(t)
 	for _, method := range methods {
@@ -132,6 +141,7 @@ func TestEveryCallFailsOnce(t *testing.T) {
 			for nth := 1; ; nth++ {
 				n := newFakeNode(t)
 				sync(t, n.Dataplane, n.before())
+				n.plug()
 				hit := n.failNth(method, nth)
 				r, err := n.Sync(context.Background(), n.after(), false)
 				if !*hit {

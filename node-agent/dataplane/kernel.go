@@ -5,6 +5,7 @@ import (
 
 	"github.com/vishvananda/netlink"
 
+	"github.com/hopsack-net/hopsack/internal/handoff"
 	"github.com/hopsack-net/hopsack/internal/network"
 	"github.com/hopsack-net/hopsack/node-agent/desired"
 )
@@ -13,7 +14,7 @@ import (
 const (
 	// RouteProtocol is the protocol number of hopsack's routes.
 	RouteProtocol = 104
-	// Alias is the ifalias of hopsack's devices.
+	// Alias is the ifalias of hopsack's devices. Pods' ports have another, handoff.PortMark.
 	Alias = "hopsack"
 )
 
@@ -38,6 +39,9 @@ type Kernel interface {
 	ChangeLink(index int, what LinkAttr, want desired.Link) error
 	// DeleteLink deletes a device and all that is on it.
 	DeleteLink(index int) error
+	// SetPort puts a device onto a bridge, whichever it was on before, and sets its port there. Errors: ENODEV when the
+	// device has gone.
+	SetPort(index, bridge int, p handoff.Port) error
 
 	// AddAddr adds an address.
 	AddAddr(Addr) error
@@ -69,6 +73,10 @@ type Link struct {
 	// MTU in bytes.
 	MTU int
 	Up  bool
+	// Master is the index of the bridge or other device that took the device, 0 for none.
+	Master int
+	// BridgePort is how the device is set as a port while its Master is a bridge.
+	BridgePort handoff.Port
 	// What follows is set for vxlan only.
 	VNI      uint32
 	Port     uint16
@@ -76,8 +84,6 @@ type Link struct {
 	Learning bool
 	// Lower is the index of the device that packets are bound to, 0 for none.
 	Lower int
-	// Master is the index of the bridge that took the device, 0 for none.
-	Master int
 }
 
 // LinkAttr is an attribute of a device that can change while the device carries traffic.

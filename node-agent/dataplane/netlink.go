@@ -12,6 +12,7 @@ import (
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
+	"github.com/hopsack-net/hopsack/internal/handoff"
 	"github.com/hopsack-net/hopsack/internal/network"
 	"github.com/hopsack-net/hopsack/node-agent/desired"
 )
@@ -178,6 +179,30 @@ func (k *Netlink) changeVXLAN(index int, data *nl.RtAttr) error {
 func (k *Netlink) DeleteLink(index int) error {
 	err := k.handle.LinkDel(&netlink.Device{LinkAttrs: netlink.LinkAttrs{Index: index}})
 	return ignore(err, unix.ENODEV)
+}
+
+// SetPort takes two requests, as the kernel knows the settings of a port only once it is one.
+func (k *Netlink) SetPort(index, bridge int, p handoff.Port) error {
+	if err := k.handle.LinkSetMasterByIndex(&netlink.Device{LinkAttrs: netlink.LinkAttrs{Index: index}}, bridge); err != nil {
+		return err
+	}
+	req := k.request(unix.RTM_SETLINK, unix.NLM_F_ACK)
+	msg := nl.NewIfInfomsg(unix.AF_BRIDGE)
+	msg.Index = int32(index)
+	req.AddData(msg)
+	info := nl.NewRtAttr(unix.IFLA_PROTINFO|unix.NLA_F_NESTED, nil)
+	info.AddRtAttr(nl.IFLA_BRPORT_MODE, flagAttr(p.Hairpin))
+	info.AddRtAttr(nl.IFLA_BRPORT_ISOLATED, flagAttr(p.Isolated))
+	req.AddData(info)
+	_, err := req.Execute(unix.NETLINK_ROUTE, 0)
+	return err
+}
+
+func flagAttr(on bool) []byte {
+	if on {
+		return []byte{1}
+	}
+	return []byte{0}
 }
 
 // AddAddr adds an address; for IPv6 without the second of duplicate detection in which nothing could use it.

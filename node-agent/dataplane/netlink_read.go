@@ -11,6 +11,7 @@ import (
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
+	"github.com/hopsack-net/hopsack/internal/handoff"
 	"github.com/hopsack-net/hopsack/node-agent/dataplane/attr"
 	"github.com/hopsack-net/hopsack/node-agent/desired"
 )
@@ -37,26 +38,55 @@ func retried[T any](what string, read func() (T, error)) (T, error) {
 
 // Links reads all devices.
 func (k *Netlink) Links() ([]Link, error) {
-	found, err := k.handle.LinkList()
-	if err != nil {
+	req := k.request(unix.RTM_GETLINK, unix.NLM_F_DUMP)
+	req.AddData(nl.NewIfInfomsg(unix.AF_UNSPEC))
+	var out []Link
+	var bad error
+	err := req.ExecuteIter(unix.NETLINK_ROUTE, unix.RTM_NEWLINK, func(m []byte) bool {
+		l, err := netlink.LinkDeserialize(nil, m)
+		if err != nil {
+			bad = err
+			return true // the rest must be read, or it would be the answer to the next request
+		}
+		link := linkFrom(l)
+		link.BridgePort = portFrom(m[unix.SizeofIfInfomsg:])
+		out = append(out, link)
+		return true
+	})
+	if err := errors.Join(err, bad); err != nil {
 		return nil, err
 	}
-	out := make([]Link, 0, len(found))
-	for _, l := range found {
-		out = append(out, linkFrom(l))
-	}
 	return out, nil
+}
+
+// portFrom reads how a bridge's port is set, which the library does not.
+func portFrom(attrs []byte) handoff.Port {
+	info := attr.Find(attrs, unix.IFLA_LINKINFO)
+	if attr.String(attr.Find(info, nl.IFLA_INFO_SLAVE_KIND)) != string(desired.KindBridge) {
+		return handoff.Port{}
+	}
+	var p handoff.Port
+	for typ, value := range attr.All(attr.Find(info, nl.IFLA_INFO_SLAVE_DATA)) {
+		on := len(value) > 0 && value[0] != 0
+		switch typ {
+		case nl.IFLA_BRPORT_MODE:
+			p.Hairpin = on
+		case nl.IFLA_BRPORT_ISOLATED:
+			p.Isolated = on
+		}
+	}
+	return p
 }
 
 func linkFrom(l netlink.Link) Link {
 	a := l.Attrs()
 	out := Link{
 		Index: a.Index, Name: a.Name, Alias: a.Alias, Kind: desired.LinkKind(l.Type()), MAC: macFrom(a.HardwareAddr),
-		MTU: a.MTU, Up: a.Flags&net.FlagUp != 0,
+		MTU: a.MTU, Up: a.Flags&net.FlagUp != 0, Master: a.MasterIndex,
 	}
 	if v, ok := l.(*netlink.Vxlan); ok {
 		out.VNI, out.Port, out.Learning, out.Lower = uint32(v.VxlanId), uint16(v.Port), v.Learning, v.VtepDevIndex
-		out.Local, out.Master = addrFrom(v.SrcAddr), a.MasterIndex
+		out.Local = addrFrom(v.SrcAddr)
 	}
 	return out
 }

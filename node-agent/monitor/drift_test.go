@@ -16,6 +16,7 @@ import (
 
 	"github.com/hopsack-net/hopsack/node-agent/dataplane/nstest"
 	"github.com/hopsack-net/hopsack/node-agent/desired"
+	"github.com/hopsack-net/hopsack/node-agent/monitor"
 )
 
 // changing are the parts of a picture that are others after a repair: indexes, bridge timers, carrier.
@@ -63,6 +64,7 @@ func TestDriftIsRepaired(t *testing.T) {
 		"bridge mtu":              "ip link set cni0 mtu 1280",
 		"bridge down":             "ip link set cni0 down",
 		"bridge deleted":          "ip link del cni0",
+		"port taken off":          "ip link set port0 nomaster",
 		"underlay down and up":    "ip link set eth0 down\nip link set eth0 up\nip route add default via 172.30.0.254",
 		"table deleted":           "nft delete table inet hopsack",
 		"table flushed":           "nft flush table inet hopsack",
@@ -113,12 +115,17 @@ func TestOthersWakeNobody(t *testing.T) {
 	startPod := func(i int) {
 		host := fmt.Sprintf("veth%d", i)
 		n.run("ip link add "+host+" mtu 1500 type veth peer name pod0", fmt.Sprintf("ip link set pod0 netns /proc/%d/fd/%d", os.Getpid(), int(pod)),
-			"ip link set "+host+" master cni0", "ip link set "+host+" up", "bridge link set dev "+host+" hairpin on")
+			"ip link set "+host+" master cni0", "ip link set "+host+" up", "bridge link set dev "+host+" hairpin on", "ip link set "+host+" alias hopsack-pod")
 		nstest.Do(t, pod, func() {
 			n.run(fmt.Sprintf("ip addr add 10.244.1.%d/24 dev pod0", i+2), "ip link set pod0 up", "ip route add default via 10.244.1.1")
 			_ = exec.Command("ping", "-c1", "-W1", "10.244.1.1").Run() // ARP on the bridge
-			n.run("ip link del pod0")
+			if i%2 == 0 {
+				n.run("ip link del pod0")
+			}
 		})
+		if i%2 != 0 {
+			n.run("ip link del " + host)
+		}
 	}
 	for name, others := range map[string]func(){
 		"pods": func() {
@@ -194,6 +201,28 @@ func TestForeignAddressLeaves(t *testing.T) {
 		}
 		for came {
 			_, came = n.event(quiet)
+		}
+	}
+}
+
+// A pod's port that somebody put onto a bridge of their own is a condition, which begins at once; while the node has no
+// network, where a port is matters to nobody.
+func TestPortLeavesTheBridge(t *testing.T) {
+	n := newNode(t)
+	n.run("ip link add br9 type bridge")
+	for _, state := range []desired.State{n.want, {}} {
+		n.monitor.SetInterest(monitor.Interest{State: state, Underlay: "eth0"})
+		time.Sleep(quiet) // until it is taken up
+		nstest.Run(t, "ip link set port0 master br9")
+		e, came := n.event(quiet)
+		if wanted := len(state.Links) > 0; came != wanted || wanted && !strings.Contains(e.Causes.String(), "link") {
+			t.Errorf("with %d devices wanted: got event %t (%s)", len(state.Links), came, e.Causes)
+		}
+		for came {
+			_, came = n.event(quiet)
+		}
+		nstest.Run(t, "ip link set port0 master cni0")
+		for _, came = n.event(quiet); came; _, came = n.event(quiet) {
 		}
 	}
 }

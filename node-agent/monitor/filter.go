@@ -6,6 +6,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/hopsack-net/hopsack/node-agent/dataplane"
 	"github.com/hopsack-net/hopsack/node-agent/desired"
 )
 
@@ -113,7 +114,7 @@ func (f *filter) seeLink(gone bool, body []byte) Cause {
 		return 0
 	}
 	if !f.watched(l.name) {
-		return 0
+		return f.seePort(l)
 	}
 	f.names[l.index] = l.name
 	if want, ok := f.interest.State.Links[l.name]; ok {
@@ -125,6 +126,20 @@ func (f *filter) seeLink(gone bool, body []byte) Cause {
 	if l.name == f.interest.Underlay && l != f.underlay {
 		f.underlay = l
 		return CauseLink
+	}
+	return 0
+}
+
+// seePort looks for pods' ports that are not on the bridge. The plugin marks a port once it is there, and it stays there as
+// long as the kernel speaks of it, so pods that start and stop show nothing here.
+func (f *filter) seePort(l linkMessage) Cause {
+	if _, pod := dataplane.PodPort(l.kind, l.alias); !pod || f.interest.State.Links[f.names[l.master]].Kind == desired.KindBridge {
+		return 0
+	}
+	for _, want := range f.interest.State.Links {
+		if want.Kind == desired.KindBridge {
+			return CauseLink
+		}
 	}
 	return 0
 }

@@ -27,7 +27,7 @@ const (
 	prompt = time.Second
 )
 
-// node is a namespace with an underlay, in which a monitor runs and a dataplane keeps a State.
+// node is a namespace with an underlay and a pod's port, in which a monitor runs and a dataplane keeps a State.
 type node struct {
 	t         *testing.T
 	ns        netns.NsHandle
@@ -63,6 +63,8 @@ func newNode(t *testing.T) *node {
 		<-done
 	})
 	n.settle()
+	n.run("ip link add port0 type veth peer name port0p", "ip link set port0p up", "ip link set port0 master cni0", "ip link set port0 up",
+		"ip link set port0 alias hopsack-pod")
 	return n
 }
 
@@ -146,7 +148,7 @@ func (n *node) picture() string {
 	var out strings.Builder
 	for _, command := range []string{
 		"ip -d -o link show cni0", "ip -d -o link show hs1-8472", "ip -o addr show dev cni0 scope global", "ip -o addr show dev hs1-8472",
-		"ip route", "ip neigh show dev hs1-8472", "bridge fdb show dev hs1-8472", "nft -s list ruleset",
+		"ip route", "ip neigh show dev hs1-8472", "bridge fdb show dev hs1-8472", "bridge link show", "nft -s list ruleset",
 		"sysctl net.ipv4.ip_forward net.ipv4.conf.eth0.rp_filter net.ipv4.conf.hs1-8472.rp_filter",
 	} {
 		out.WriteString(nstest.Run(n.t, command))

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/hopsack-net/hopsack/internal/handoff"
 	"github.com/hopsack-net/hopsack/node-agent/dataplane"
 	"github.com/hopsack-net/hopsack/node-agent/desired"
 )
@@ -44,7 +45,8 @@ func (k *Kernel) AddLink(l dataplane.Link) int {
 func (k *Kernel) String() string {
 	var lines []string
 	for _, l := range k.links {
-		lines = append(lines, fmt.Sprintf("link %s %s mac %s mtu %d alias %q up %t local %s", l.Name, l.Kind, l.MAC, l.MTU, l.Alias, l.Up, l.Local))
+		lines = append(lines, fmt.Sprintf("link %s %s mac %s mtu %d alias %q up %t local %s master %s port %+v", l.Name, l.Kind, l.MAC, l.MTU, l.Alias,
+			l.Up, l.Local, k.name(l.Master), l.BridgePort))
 	}
 	for _, a := range k.addrs {
 		lines = append(lines, fmt.Sprintf("addr %s on %s scope %s label %q", a.Prefix, k.name(a.Index), a.Scope, a.Label))
@@ -174,8 +176,26 @@ func (k *Kernel) DeleteLink(index int) error {
 		}
 	}
 	k.links = slices.DeleteFunc(k.links, func(l dataplane.Link) bool { return l.Index == index })
+	for i, l := range k.links {
+		if l.Master == index {
+			k.links[i].Master, k.links[i].BridgePort = 0, handoff.Port{}
+		}
+	}
 	k.neighs = slices.DeleteFunc(k.neighs, func(n dataplane.Neigh) bool { return n.Index == index })
 	k.routes = slices.DeleteFunc(k.routes, func(r dataplane.Route) bool { return r.Index == index })
+	return nil
+}
+
+// SetPort puts a device onto a bridge.
+func (k *Kernel) SetPort(index, bridge int, p handoff.Port) error {
+	i := k.find(index)
+	if i < 0 {
+		return unix.ENODEV
+	}
+	if err := k.write("SetPort", "put %s on %s, %+v", k.name(index), k.name(bridge), p); err != nil {
+		return err
+	}
+	k.links[i].Master, k.links[i].BridgePort = bridge, p
 	return nil
 }
 
