@@ -117,18 +117,16 @@ func (w wiring) markPort() error {
 	return nil
 }
 
-// finishAdd does what the delegate does not: the mtu of the default routes, and the mark on the pod's port. It then makes sure that the network is still the
-// one the pod was plugged into. The agent changes the file first and visits running pods after that, so a pod it came too
-// early to see must look at the file once more, or it would keep what no longer holds.
+// finishAdd does what the delegate does not: the mark on the pod's port and the mtu of the default routes. It then makes sure
+// that the network is still the one the pod was plugged into. The agent changes the file first and visits running pods after
+// that, so a pod it came too early to see must look at the file once more, or it would keep what no longer holds.
 func finishAdd(args *skel.CmdArgs, path string, f handoff.File, br *netlink.Bridge, w wiring) error {
-	for first := true; ; first = false {
+	if err := w.markPort(); err != nil { // should the bridge go from now on, the agent puts the port onto the next one
+		return err
+	}
+	for {
 		if err := setRouteMTU(args.Netns, args.IfName, f.RouteMTU); err != nil {
 			return err
-		}
-		if first { // before the bridge is looked at: had it gone since, the agent puts the port onto the next one
-			if err := w.markPort(); err != nil {
-				return err
-			}
 		}
 		now, nowBr, err := readUsableNetwork(path)
 		switch {

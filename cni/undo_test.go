@@ -51,7 +51,7 @@ func TestAddUndone(t *testing.T) {
 				}
 				return netlink.LinkDel(eth0)
 			})
-		}, 0, "look up eth0"},
+		}, 0, "look up the pod's port veth"},
 		"bridge gone": {func(n *node, _ pod) error { return n.try(deleteBridge) }, types.ErrTryAgainLater, "bridge cni0 does not exist"},
 		"bridge replaced": {func(n *node, _ pod) error {
 			return n.try(func() error { return errors.Join(deleteBridge(), makeBridge(file("10.244.1.0/24"))) })

@@ -147,7 +147,7 @@ func (d *Dataplane) Sync(ctx context.Context, want desired.State, full bool) (Re
 		Dataplane: d, ctx: ctx, want: want, full: full || !d.synced,
 		changes: Changes{}, failed: map[string]*errorList{}, unusable: map[string]bool{}, problems: map[string][]string{},
 	}
-	p.run(p.removeFiles, p.readLinks, p.makeLinks, p.plugPods, p.makeAddrs, p.setSysctls, p.setFilters, p.setFDB, p.setNeighs, p.setRoutes, p.writeFiles)
+	p.run(p.removeFiles, p.readLinks, p.makeLinks, p.makeAddrs, p.setSysctls, p.setFilters, p.setFDB, p.setNeighs, p.setRoutes, p.writeFiles)
 	if !p.doubtful {
 		p.run(p.dropRoutes, p.dropNeighs, p.dropFDB, p.dropFilters, p.restoreSysctls, p.dropAddrs, p.dropLinks)
 	}

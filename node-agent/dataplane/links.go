@@ -27,7 +27,7 @@ func (p *pass) readLinks() {
 	}
 }
 
-// makeLinks makes the devices that are missing and puts right those that differ.
+// makeLinks makes the devices that are missing, puts right those that differ, and pods back onto their bridge.
 func (p *pass) makeLinks() {
 	names := slices.Sorted(maps.Keys(p.want.Links))
 	made := false
@@ -46,6 +46,7 @@ func (p *pass) makeLinks() {
 			p.unusable[name] = true
 		}
 	}
+	p.plugPods()
 }
 
 // makeLink makes one device unless a fitting one is there, and says whether it changed any. A device that carries hopsack's

@@ -19,6 +19,8 @@ type drift struct {
 const (
 	onTunnel = "ip -d link show hs1-8472 | "
 	conflist = "/etc/cni/net.d/05-hopsack.conflist"
+	// allPlugged says that there are pods, and that the ports of all are on the bridge as they were.
+	allPlugged = "n=$(ip link show type veth | grep -c 'alias hopsack-pod hairpin'); test $n -gt 0 && test $(bridge -d -o link show | grep 'master cni0' | grep -c 'hairpin on') -eq $n"
 )
 
 var drifts = []drift{
@@ -36,6 +38,8 @@ var drifts = []drift{
 	{"device deleted", "ip link del hs1-8472", onTunnel + "grep -q 'id 1 .*dstport 8472' && ip route show 10.244.2.0/24 | grep -q hs1 && bridge fdb show dev hs1-8472 | grep -q 172.30.0.12 && ip neigh show dev hs1-8472 | grep -q 10.244.2.0"},
 	{"bridge address deleted", "ip addr flush dev cni0 scope global", "ip addr show cni0 | grep -q 'inet 10.244.*/24' && ip route show 10.244.2.0/24 | grep -q src"},
 	{"bridge set down", "ip link set cni0 down", "ip link show cni0 | grep -q UP && ip route show 10.244.2.0/24 | grep -q src"},
+	{"bridge deleted", "ip link del cni0", allPlugged + " && ip addr show cni0 | grep -q 'inet 10.244.*/24' && ip link show cni0 | grep -q UP && ip route show 10.244.2.0/24 | grep -q src"},
+	{"pod's port taken off the bridge", "ip link set $(bridge -o link show | awk '/master cni0/{sub(/[@:].*/, \"\", $2); print $2; exit}') nomaster", allPlugged},
 	{"nftables table deleted", "nft delete table inet hopsack", "nft list table inet hopsack | grep -q masquerade"},
 	{"nftables ruleset flushed", "nft flush ruleset", "nft list table inet hopsack | grep -q masquerade && iptables-nft -S FORWARD | grep -q hopsack"},
 	{"nftables chains emptied", "nft flush table inet hopsack", "nft list table inet hopsack | grep -q masquerade"},
