@@ -50,7 +50,7 @@ mutants: deps lab ## Break one promise at a time and show which test notices (MU
 	@HOPSACK_CONTROLPLANE_BIN=$(CURDIR)/bin/controlplane go run ./hack/mutants -exec '$(SUDO)' $(MUTANTS)
 
 .PHONY: demo
-demo: deps lab ## Show the main job in a cluster of three nodes on this machine.
+demo: deps lab ## Show the main job in a cluster of three nodes on this machine (a lab that is up goes down).
 	@$(SUDO) hack/demo.sh
 
 .PHONY: bench
