@@ -284,7 +284,8 @@ type NetworkConfigStatus struct {
 	Subnets SubnetCounts `json:"subnets,omitzero"`
 }
 
-// NetworkConfig is the pod network of the cluster. Its name is "default".
+// NetworkConfig is the pod network of the cluster. Its name is "default". While nodes use it, its deletion waits until the
+// annotation net.hopsack.dev/teardown: confirmed is set: then every pod is cut off.
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
 // +kubebuilder:resource:scope=Cluster,shortName=netcfg,categories=hopsack

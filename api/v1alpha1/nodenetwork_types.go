@@ -183,7 +183,8 @@ type NodeNetworkStatus struct {
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 }
 
-// NodeNetwork is the conversation between the controller and one node's agent. It has the Node's name.
+// NodeNetwork is the conversation between the controller and one node's agent. It has the Node's name. Nothing in it is for
+// users to write.
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
 // +kubebuilder:resource:scope=Cluster,shortName=nn,categories=hopsack

@@ -66,7 +66,8 @@ type SubnetLeaseStatus struct {
 }
 
 // SubnetLease says which node has which subnet, and how peers reach it. Its name is the subnet with "-" in place of "/"
-// (and of ":"), so that two leases of one subnet cannot exist. Users may create one to reserve a subnet for a node.
+// (and of ":"), so that two leases of one subnet cannot exist. Users may create one to reserve a subnet for a node; it lies
+// inside the NetworkConfig's network and overlaps no other lease.
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
 // +kubebuilder:resource:scope=Cluster,shortName=sl,categories=hopsack
