@@ -93,6 +93,8 @@ func parse(o *options, logging *textlogger.Config, args []string) error {
 	fs.StringVar(&o.electionNamespace, "leader-election-namespace", podNamespace(), "`namespace` of the election's Lease")
 	fs.StringVar(&o.electionID, "leader-election-id", "hopsack-controller", "`name` of the election's Lease")
 	logging.AddFlags(fs)
+	fs.Lookup("v").Usage = "log `level`: 0 what changed, 1 also what is tried again, more from the libraries"
+	fs.Lookup("vmodule").Usage = "log levels of single files, `name=level,...`"
 	if err := fs.Parse(args); err != nil {
 		return err
 	}

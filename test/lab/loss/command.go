@@ -31,7 +31,7 @@ each stream under "streams". A gap not longer than jitterMs is this machine's, n
 packets as machineDropped says its kernel dropped, of anybody's, for want of room. CMD's output goes to stderr, and its
 exit status is lab's.`
 
-const example = `  lab loss n1p n2p -- lab kill agent/n1
+const example = `  lab loss n1p n2p -- sh -c 'lab kill agent/n1; sleep 5'
   lab loss n1 n2p --tcp --size max -- sleep 10
   lab loss nodeport:n1:n2p --tcp -- sleep 10`
 

@@ -22,7 +22,7 @@ func execCommand(o *options) *cobra.Command {
 		Long: `Run a command in the network of a node or a pod, with the node's files and process IDs. Further places: client (a machine
 outside the cluster on the first segment), router, switch, cp (the control plane). The exit code is the command's.`,
 		Example: `  lab exec n1 -- ip route
-  lab exec a -- ping -c 3 10.244.2.2
+  lab exec a -- ping -c 3 10.244.2.3
   lab exec client -- curl -s http://172.30.0.11:8080/
   lab exec n1                                  a shell`,
 		Args: cobra.MinimumNArgs(1),
