@@ -180,14 +180,20 @@ func losesNothing(t *testing.T, p path, size int, during func(ctx context.Contex
 	}
 }
 
+// reach pings a pod once.
+func reach(ctx context.Context, from, pod string) error {
+	ip, err := cluster.PodIP(pod)
+	if err != nil {
+		return err
+	}
+	_, err = cluster.Exec(ctx, from, "ping", "-c", "1", "-W", "2", ip.String())
+	return err
+}
+
 // pings checks that one place reaches a pod.
 func pings(t *testing.T, from, pod string) {
 	t.Helper()
-	ip, err := cluster.PodIP(pod)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := cluster.Exec(t.Context(), from, "ping", "-c", "1", "-W", "2", ip.String()); err != nil {
+	if err := reach(t.Context(), from, pod); err != nil {
 		t.Errorf("%s does not reach %s: %v", from, pod, err)
 	}
 }
