@@ -180,22 +180,17 @@ func losesNothing(t *testing.T, p path, size int, during func(ctx context.Contex
 	}
 }
 
-// reach pings a pod once.
-func reach(ctx context.Context, from, pod string) error {
-	ip, err := cluster.PodIP(pod)
-	if err != nil {
-		return err
-	}
-	_, err = cluster.Exec(ctx, from, "ping", "-c", "1", "-W", "2", ip.String())
-	return err
-}
-
-// pings checks that one place reaches a pod.
+// pings waits until one place reaches a pod: nodes hear of each other by their own watches, and a test may be quicker.
 func pings(t *testing.T, from, pod string) {
 	t.Helper()
-	if err := reach(t.Context(), from, pod); err != nil {
-		t.Errorf("%s does not reach %s: %v", from, pod, err)
+	ip, err := cluster.PodIP(pod)
+	if err != nil {
+		t.Fatal(err)
 	}
+	wait(t, from+" to reach "+pod, func() (bool, error) {
+		_, err := cluster.Exec(t.Context(), from, "ping", "-c", "1", "-W", "2", ip.String())
+		return err == nil, err
+	})
 }
 
 // allPing checks every pair of pods, and every node to every pod.
