@@ -6,6 +6,8 @@
 // rules, names of files), so it needs no memory of what it did: a new process, or one that was killed half way, finds its
 // work in the kernel. Only the old values of sysctls cannot be found there; they are kept in StateDir.
 //
+// Pods' ports, which the CNI plugin marks, it puts back onto the bridge; it never makes or deletes one.
+//
 // It refuses to touch what is not hopsack's: a foreign device or route in the way is a Problem in the Report. It refuses to
 // act on a dump that the kernel interrupted, and holds back what would break without something that failed: a route waits
 // for its ARP entry, that for its FDB entry, both for their device, all routes for the packet filter (a flow that starts

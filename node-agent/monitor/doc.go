@@ -3,7 +3,8 @@
 //
 // It owns a subscription to the kernel's rtnetlink and nftables events and an inotify watch on hopsack's files. It refuses to
 // say what to do: an event only says when, the pass reads the kernel itself. It refuses to wake anybody for a pod: one pod
-// start is about 30 messages, and none of them is about hopsack's devices, routes or tables.
+// start is about 30 messages, and none of them is about hopsack's devices, routes or tables. A pod's port counts only when it
+// leaves the bridge, which it does not do by stopping.
 //
 // Passes do not feed themselves. The monitor is told what is wanted before a pass makes it, and an event that shows just
 // that is dropped, so hopsack's own writes to devices, addresses, FDB, ARP and routes wake nobody; nor does what comes from its own
