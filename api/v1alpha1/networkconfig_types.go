@@ -147,7 +147,7 @@ type InterfaceOverride struct {
 
 // CNISettings say how pods are plugged in.
 type CNISettings struct {
-	// bridge is the name of the bridge on every node. Default "cni0".
+	// bridge is the name of the bridge on every node. Default "cni0". It cannot change while leases are in use.
 	// +optional
 	// +kubebuilder:validation:MaxLength=63
 	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-zA-Z0-9][a-zA-Z0-9_-]{0,14}$') && !(self in ['all', 'default', 'lo'])",message="cni.bridge must be an interface name: 1 to 15 letters, digits, - or _, and not all, default or lo"
@@ -176,7 +176,8 @@ type CNISettings struct {
 
 // ChainedPlugin is one more CNI plugin in the chain.
 type ChainedPlugin struct {
-	// type is the name of the plugin's binary, for example "bandwidth".
+	// type is the name of the plugin's binary, for example "bandwidth". It must be in the CNI bin directory of every node,
+	// else no pod starts there; hopsack neither installs it nor looks.
 	// +required
 	// +kubebuilder:validation:MaxLength=64
 	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-zA-Z0-9][a-zA-Z0-9_.-]*$') && self != 'hopsack'",message="cni.plugins[].type must be the file name of a CNI plugin other than hopsack, such as bandwidth"
