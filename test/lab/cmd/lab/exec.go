@@ -122,14 +122,19 @@ func lendTerminal(cmd *exec.Cmd) (takeBack func()) {
 func componentCommand(o *options, verb string) *cobra.Command {
 	texts := map[string]string{
 		"start": "Start a component again and wait until it is healthy",
-		"stop":  "Stop a component gracefully and wait until it has ended",
+		"stop":  "Stop a component gracefully and wait until it has ended (apiserver: a minute)",
 		"kill":  "Kill a component",
+	}
+	// Components are taken in the order given, and an API server without its etcd neither starts nor ends well.
+	both := "apiserver etcd"
+	if verb == "start" {
+		both = "etcd apiserver"
 	}
 	return &cobra.Command{
 		Use:   verb + " agent/NODE | controller | apiserver | etcd ...",
 		Short: texts[verb],
 		Example: fmt.Sprintf(`  lab %[1]s agent/n1
-  lab %[1]s apiserver etcd`, verb),
+  lab %[1]s %[2]s`, verb, both),
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := o.open()
