@@ -216,26 +216,33 @@ func (p *pass) notReadyMessage() *plan.Problem {
 	}
 	slices.Sort(names)
 	why := "its agent has not reported for its present NodeNetwork"
-	if r := p.cluster.NodeNetworks[names[0]].Report; r.Known && r.Current && r.Word != "" {
+	if problem, ok := p.leases.Problems[names[0]]; ok { // without a subnet the agent has nothing to say
+		why = problem.Reason + ": " + problem.Message
+	} else if r := p.cluster.NodeNetworks[names[0]].Report; r.Known && r.Current && r.Word != "" {
 		why = r.Reason + ": " + r.Message
 	}
 	return &plan.Problem{Reason: v1alpha1.ReasonNodesNotReady, Message: fmt.Sprintf("%d of %d nodes are not ready, %s among them (%s)",
 		len(names), len(p.cluster.Nodes), names[0], why)}
 }
 
-// announce records an event for every condition that has turned.
+// announce records an event for every condition that has turned, and for a refusal that says something else than the last.
 func (p *pass) announce(before, after *v1alpha1.NetworkConfig) {
+	stalled := meta.FindStatusCondition(after.Status.Conditions, v1alpha1.ConditionStalled)
 	for _, c := range after.Status.Conditions {
 		old := meta.FindStatusCondition(before.Status.Conditions, c.Type)
-		if old != nil && old.Status == c.Status && old.Reason == c.Reason {
-			continue
-		}
+		same := old != nil && old.Status == c.Status && old.Reason == c.Reason
+		refusal := c.Type == v1alpha1.ConditionStalled && c.Status == metav1.ConditionTrue
 		eventType := corev1.EventTypeNormal
-		if c.Type == v1alpha1.ConditionStalled && c.Status == metav1.ConditionTrue || c.Reason == v1alpha1.ReasonAdmissionPolicyMissing {
+		if refusal || c.Reason == v1alpha1.ReasonAdmissionPolicyMissing {
 			eventType = corev1.EventTypeWarning
 		}
-		if eventType == corev1.EventTypeNormal && c.Type != v1alpha1.ConditionReady {
+		switch {
+		case same && !(refusal && old.Message != c.Message):
+			continue
+		case eventType == corev1.EventTypeNormal && c.Type != v1alpha1.ConditionReady:
 			continue // Ready tells it
+		case c.Type == v1alpha1.ConditionReady && stalled != nil && stalled.Status == metav1.ConditionTrue && stalled.Reason == c.Reason:
+			continue // Stalled tells it
 		}
 		p.event(after, after.Name, c.Type, eventType, c.Reason, "Report", c.Message)
 	}

@@ -99,6 +99,8 @@ func printPeers(kernel *dataplane.Netlink, out io.Writer, want desired.State, pe
 		route, wanted := want.Routes[p.Subnet]
 		actual, there := has[p.Subnet]
 		switch {
+		case !wanted && len(want.Routes) == 0:
+			state = "left to others" // alloc
 		case !wanted:
 			state = "no way to this peer"
 		case !there:
@@ -106,7 +108,11 @@ func printPeers(kernel *dataplane.Netlink, out io.Writer, want desired.State, pe
 		case actual != route:
 			state = "is " + actual.String()
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", p.Node, p.Subnet, route, state)
+		shown := "-"
+		if wanted {
+			shown = route.String()
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", p.Node, p.Subnet, shown, state)
 	}
 	return w.Flush()
 }

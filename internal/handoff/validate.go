@@ -87,8 +87,8 @@ func GatewayAddress(subnet netip.Prefix) netip.Addr {
 const minPodAddresses = 4
 
 // ReservedAddress returns the address of a subnet that no pod ever gets: the second usable one (the first is the bridge's),
-// 10.244.1.2 of 10.244.1.0/24. The agent's verification namespace has it, to probe other nodes over exactly the path of
-// pods. Subnets too small to leave four addresses for pods reserve none; then ok is false.
+// 10.244.1.2 of 10.244.1.0/24. It is kept for the agent, which will probe other nodes from it over exactly the path of pods.
+// Subnets too small to leave four addresses for pods reserve none; then ok is false.
 func ReservedAddress(subnet netip.Prefix) (addr netip.Addr, ok bool) {
 	subnet = subnet.Masked()
 	if !subnet.IsValid() {

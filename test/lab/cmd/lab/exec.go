@@ -125,16 +125,11 @@ func componentCommand(o *options, verb string) *cobra.Command {
 		"stop":  "Stop a component gracefully and wait until it has ended (apiserver: a minute)",
 		"kill":  "Kill a component",
 	}
-	// Components are taken in the order given, and an API server without its etcd neither starts nor ends well.
-	both := "apiserver etcd"
-	if verb == "start" {
-		both = "etcd apiserver"
-	}
 	return &cobra.Command{
 		Use:   verb + " agent/NODE | controller | apiserver | etcd ...",
 		Short: texts[verb],
 		Example: fmt.Sprintf(`  lab %[1]s agent/n1
-  lab %[1]s %[2]s`, verb, both),
+  lab %[1]s apiserver etcd`, verb),
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := o.open()
@@ -146,6 +141,14 @@ func componentCommand(o *options, verb string) *cobra.Command {
 				"stop":  func(c *lab.Cluster, name string) error { return c.Stop(cmd.Context(), name) },
 				"kill":  func(c *lab.Cluster, name string) error { return c.Kill(cmd.Context(), name) },
 			}[verb]
+			// An API server without its etcd neither starts nor ends well.
+			slices.SortStableFunc(args, func(a, b string) int {
+				order := map[string]int{"apiserver": 1, "etcd": 2}
+				if verb == "start" {
+					order = map[string]int{"etcd": -2, "apiserver": -1}
+				}
+				return order[a] - order[b]
+			})
 			for _, name := range args {
 				if err := act(c, name); err != nil {
 					return err
