@@ -157,6 +157,12 @@ var paths = []path{
 	{from: "client", to: "p2", nodePort: "n1"},
 }
 
+// dropCounters prints where a node's kernel may have dropped packets: the first question after a loss.
+const dropCounters = `nstat -asz 2>/dev/null | awk '$2 > 0 && /Drop|Discard|NoRoutes|Filter|Overflow|Retrans|Err/ {printf "%s=%s ", $1, $2}'
+conntrack -S 2>/dev/null | tr '\n' ' '
+nft list table inet hopsack | grep counter
+grep -H . /sys/class/net/*/statistics/*dropped /sys/class/net/*/statistics/*errors | grep -v ':0$' || true`
+
 // losesNothing probes a path, all streams, while during runs, and fails the test when a packet or a connection is lost. It
 // logs the figures.
 func losesNothing(t *testing.T, p path, size int, during func(ctx context.Context) error) {
@@ -175,6 +181,9 @@ func losesNothing(t *testing.T, p path, size int, during func(ctx context.Contex
 	if got.Lost > got.MachineDropped || got.WrongSource > 0 || got.Broken > 0 || got.Sent == 0 {
 		for _, s := range got.Streams {
 			t.Logf("  %s: %+v", s.Name, s.Counts)
+		}
+		for _, n := range nodes {
+			t.Logf("  kernel of %s: %s", n, sh(t, n, dropCounters))
 		}
 		t.Errorf("%s: %d of %d packets lost, %d from a wrong source, %d connections broken", p, got.Lost, got.Sent, got.WrongSource, got.Broken)
 	}
