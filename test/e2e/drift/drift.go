@@ -134,7 +134,21 @@ var devices = []Kind{
 		Name: "bridge set down", Break: "ip link set cni0 down",
 		Shows: "ip link show cni0 | grep -q '[<,]UP[,>]' && " + showRoute, Reach: Node,
 	},
+	{
+		Name: "bridge deleted", Break: "ip link del cni0",
+		Shows: allPlugged + " && ip addr show cni0 | grep -q 'inet $NETWORK.*/24' && ip link show cni0 | grep -q '[<,]UP[,>]' && " + showRoute,
+		Reach: Node,
+	},
+	{
+		Name:  "pod's port taken off the bridge",
+		Break: "ip link set $(bridge -o link show | awk '/master cni0/{sub(/[@:].*/, \"\", $2); print $2; exit}') nomaster",
+		Shows: allPlugged, Reach: Node,
+	},
 }
+
+// allPlugged says that there are pods, and that the ports of all are on the bridge as they were.
+const allPlugged = "n=$(ip link show type veth | grep -c 'alias hopsack-pod hairpin'); test $n -gt 0 && " +
+	"test $(bridge -d -o link show | grep 'master cni0' | grep -c 'hairpin on') -eq $n"
 
 const showTable = "nft list table inet hopsack | grep -q masquerade"
 
