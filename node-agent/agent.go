@@ -29,6 +29,9 @@ const (
 	// retryAfter is when a pass that failed is tried again without an event, doubled up to retryMax.
 	retryAfter = 200 * time.Millisecond
 	retryMax   = 10 * time.Second
+	// keepLoose is how long rp_filter stays loose after the paths of this node have become symmetric again. The resync after
+	// that gives it back.
+	keepLoose = 30 * time.Second
 	// logEvery is the least time between two lines about changes: a program that fights over the node's network must not
 	// fill the log as well. What is held back is in the next line, at the latest that of a resync.
 	logEvery = time.Second
@@ -300,7 +303,7 @@ func (a *Agent) apply(ctx context.Context, o *outcome, full bool) {
 
 // dataplaneOptions name the files the data path may remove; subnet.env may be flannel's.
 func dataplaneOptions(opts Options) dataplane.Options {
-	return dataplane.Options{StateDir: opts.StateDir, OwnedFiles: []dataplane.OwnedFile{
+	return dataplane.Options{StateDir: opts.StateDir, KeepLoose: keepLoose, OwnedFiles: []dataplane.OwnedFile{
 		{Path: opts.Paths.SubnetEnv, Mark: desired.SubnetEnvMark}, {Path: opts.Paths.Conflist}, {Path: opts.Paths.Handoff},
 	}}
 }

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/hopsack-net/hopsack/node-agent/desired"
 	"github.com/hopsack-net/hopsack/node-agent/nft"
@@ -24,6 +25,9 @@ type Options struct {
 	Table Filter
 	// Forward lets pods' packets pass the host's packet filter; nil means that of package nft.
 	Forward Filter
+	// KeepLoose is how long a device's rp_filter stays loose after nothing needs it any more: packets that a peer sent before
+	// it changed its path may still be on their way, for longer the busier the machines. 0 gives it back at once.
+	KeepLoose time.Duration
 	// ProcSys is where sysctls are; "" means /proc/sys.
 	ProcSys string
 	// LoadModule loads a kernel module; nil means modprobe.

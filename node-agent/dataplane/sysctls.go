@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/hopsack-net/hopsack/api/v1alpha1"
 )
@@ -32,10 +33,12 @@ type sysctls struct {
 	path  string
 	load  func(ctx context.Context, module string) error
 	saved map[string]savedSysctl // nil until read from disk
+	// lastNeeded is when a key was last wanted, as far as this process knows.
+	lastNeeded map[string]time.Time
 }
 
 func newSysctls(o Options) *sysctls {
-	return &sysctls{root: o.ProcSys, path: filepath.Join(o.StateDir, sysctlFile), load: o.LoadModule}
+	return &sysctls{root: o.ProcSys, path: filepath.Join(o.StateDir, sysctlFile), load: o.LoadModule, lastNeeded: map[string]time.Time{}}
 }
 
 func (s *sysctls) read(key string) (string, error) {
@@ -194,10 +197,25 @@ func (p *pass) setRPFilter(index int, device string, value int) error {
 // restoreSysctls gives back the old values of what is no longer needed, unless somebody else has set it meanwhile.
 func (p *pass) restoreSysctls() {
 	for _, key := range slices.Sorted(maps.Keys(p.sysctls.saved)) {
-		if !p.needed(key) {
+		switch {
+		case p.needed(key):
+			p.sysctls.lastNeeded[key] = time.Now()
+		case !p.lingers(key):
 			p.giveBack(key, p.sysctls.saved[key])
 		}
 	}
+}
+
+// lingers says that packets may still come in that a strict filter would drop. After a start it is not known when the filter
+// was last needed: it may have been just before. Nothing lingers when hopsack leaves.
+func (p *pass) lingers(key string) bool {
+	if p.want.Firewall == nil || !strings.HasSuffix(key, "/rp_filter") {
+		return false
+	}
+	if _, known := p.sysctls.lastNeeded[key]; !known {
+		p.sysctls.lastNeeded[key] = time.Now()
+	}
+	return time.Since(p.sysctls.lastNeeded[key]) < p.opts.KeepLoose
 }
 
 func (p *pass) needed(key string) bool {

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -53,6 +54,29 @@ func TestLoosen(t *testing.T) {
 			settled(t, d, want)
 		})
 	}
+}
+
+// Packets that were sent before the last peer changed its path may still come in: a filter that is made strict at once drops
+// them. What leaves the node for good waits for nothing.
+func TestLooseLingers(t *testing.T) {
+	nstest.Enter(t)
+	withUnderlay(t)
+	nstest.Run(t, "sysctl -qw net.ipv4.conf.eth0.rp_filter=1")
+	o := options(t)
+	o.KeepLoose = time.Hour
+	want := nodeState(o.StateDir, 1, 2)
+	want.Loose["eth0"] = struct{}{}
+	d := newDataplane(t, o)
+	sync(t, d, want)
+	delete(want.Loose, "eth0")
+	sync(t, d, want)
+	settled(t, d, want)
+	contains(t, "sysctl net.ipv4.conf.eth0.rp_filter", "= 2")
+	d = newDataplane(t, o) // another process does not know since when it is not needed
+	sync(t, d, want)
+	contains(t, "sysctl net.ipv4.conf.eth0.rp_filter", "= 2")
+	sync(t, d, desired.State{})
+	contains(t, "sysctl net.ipv4.conf.eth0.rp_filter", "= 1")
 }
 
 // What cannot be set is said with the value found and the value wanted, and nothing is remembered of it.
