@@ -4,7 +4,7 @@
 // # The table
 //
 //	chain        hook, priority             does
-//	prerouting   prerouting, raw            drops a pod's packet to a tunnel port, before NAT could give it a node's address
+//	prerouting   prerouting, mangle         drops a pod's packet to a tunnel port, before NAT could give it a node's address
 //	forward      forward, filter - 10       drops such a packet where NAT has turned another one into it
 //	input        input, filter - 10         drops encapsulated packets that are not from a peer's underlay address
 //	postrouting  postrouting, srcnat - 10   gives packets their source address: see below
@@ -17,7 +17,8 @@
 // leaves by. A packet without NAT's leave keeps its source: no later chain of hopsack looks at it.
 //
 // A pod's own use of a tunnel port is dropped whatever the destination: a pod that forges a peer's address would otherwise
-// pass the list of peers.
+// pass the list of peers. Its answer to a client that happens to send from that port is none: the chain runs after
+// connection tracking, which knows (dropped, they were one packet in 72,000 of a client with changing ports).
 //
 // Chains are static; networks, peers and ports are sets, in a pair per family, so that a peer that joins is one element and
 // not a new rule set.

@@ -101,13 +101,15 @@ func (w *world) listen(ns netns.NsHandle, address string) {
 	}()
 }
 
-// dial opens a socket in ns, from an address of it or any ("").
+// dial opens a socket in ns, from an address of it, with or without a port, or any ("").
 func (w *world) dial(ns netns.NsHandle, from, to string) *net.UDPConn {
 	w.t.Helper()
 	var conn *net.UDPConn
 	nstest.Do(w.t, ns, func() {
 		var local *net.UDPAddr
-		if from != "" {
+		if strings.Contains(from, ":") {
+			local = net.UDPAddrFromAddrPort(netip.MustParseAddrPort(from))
+		} else if from != "" {
 			local = net.UDPAddrFromAddrPort(netip.AddrPortFrom(netip.MustParseAddr(from), 0))
 		}
 		var err error
@@ -282,6 +284,11 @@ func TestTunnelsAreClosed(t *testing.T) {
 				case flow.source == "" && got == nothing, flow.source != "" && tc.pass && got != flow.source, flow.source != "" && !tc.pass && got != nothing:
 					t.Errorf("%s: got source %s", flow.what, got)
 				}
+			}
+			// A client may send from any port, and gets its answer.
+			w.listen(w.pod, "10.244.1.2:7000")
+			if got := ask(t, w.dial(w.outside, "192.0.2.3:8472", "10.244.1.2:7000")); got != "192.0.2.3" {
+				t.Errorf("client with the tunnel's port: got source %s", got)
 			}
 			if tc.pass {
 				return

@@ -57,7 +57,7 @@ func render(tx *knftables.Transaction, fw *desired.Firewall) {
 	tx.Add(&knftables.Table{Comment: knftables.PtrTo("pod network, kept by hopsack-agent")})
 	renderSets(tx, fw)
 	for _, c := range []knftables.Chain{
-		baseChain(chainPrerouting, knftables.FilterType, knftables.PreroutingHook, knftables.RawPriority),
+		baseChain(chainPrerouting, knftables.FilterType, knftables.PreroutingHook, knftables.ManglePriority),
 		baseChain(chainForward, knftables.FilterType, knftables.ForwardHook, knftables.FilterPriority+"-10"),
 		baseChain(chainInput, knftables.FilterType, knftables.InputHook, knftables.FilterPriority+"-10"),
 		baseChain(chainPostrouting, knftables.NATType, knftables.PostroutingHook, knftables.SNATPriority+"-10"),
@@ -136,7 +136,7 @@ func rules(fw *desired.Firewall) []knftables.Rule {
 		out = append(out, knftables.Rule{Chain: chain, Rule: fmt.Sprintf(format, args...), Comment: &comment})
 	}
 	for _, chain := range []string{chainPrerouting, chainForward} {
-		add(chain, "pods may not send encapsulated packets", "iifname %q udp dport @%s counter drop", fw.Bridge, setPorts)
+		add(chain, "pods may not send encapsulated packets", "iifname %q udp dport @%s ct direction original counter drop", fw.Bridge, setPorts)
 	}
 	for _, f := range families {
 		add(chainInput, "tunnels are closed to strangers", "udp dport @%s %s saddr != @%s%s counter drop", setPorts, f.keyword, setPeers, f.suffix)
