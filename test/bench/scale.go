@@ -76,7 +76,7 @@ func benchScale(ctx context.Context, l *benchmarkLab, peers int) error {
 		return err
 	}
 	say("  writing %d leases", peers)
-	if err := l.createLeases(ctx, leases(1, peers)); err != nil {
+	if err := l.createLeases(ctx, scaleLeases(1, peers)); err != nil {
 		return err
 	}
 	routes, err := l.watchRoutes(scaleNode)
@@ -118,7 +118,7 @@ func (l *benchmarkLab) freshAgent(ctx context.Context, agent string, routes *rou
 		return err
 	}
 	defer l.forgetAPI(ctx, scaleNode)
-	took, err := l.startAgent(ctx, agent, func() error { return routes.until(ctx, leases(1, result.N)) })
+	took, err := l.startAgent(ctx, agent, func() error { return routes.until(ctx, scaleLeases(1, result.N)) })
 	if err != nil {
 		return err
 	}
@@ -151,7 +151,7 @@ func (l *benchmarkLab) joins(ctx context.Context, agent string, routes *routeWat
 	}
 	for i := range scaleJoins {
 		// Beyond all that are there, and not in the way of the next, larger case.
-		peer := lease(10000 + result.N + i)
+		peer := scaleLease(5000 + result.N/5 + i) // away from the peers of every size
 		object, err := l.createLease(ctx, peer)
 		if err != nil {
 			return err
@@ -249,6 +249,24 @@ func missing(peers []network.Lease) map[netip.Prefix]bool {
 	out := map[netip.Prefix]bool{}
 	for _, p := range peers {
 		out[p.Subnet] = true
+	}
+	return out
+}
+
+// scaleLease is the lease of node i in the lab's network 10.244.0.0/16, away from the subnets of the lab's own nodes: agents
+// take no lease outside the pod networks. A /29 each leaves room for 5,000.
+func scaleLease(i int) network.Lease {
+	l := lease(i)
+	offset := 64<<8 + i*8
+	l.Subnet = netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 244, byte(offset >> 8), byte(offset)}), 29)
+	return l
+}
+
+// scaleLeases are those of the nodes from first to last.
+func scaleLeases(first, last int) []network.Lease {
+	var out []network.Lease
+	for i := first; i <= last; i++ {
+		out = append(out, scaleLease(i))
 	}
 	return out
 }
