@@ -36,6 +36,18 @@ func start(t *testing.T, s Store, script string) Record {
 	return r
 }
 
+// awaitLog waits until the log holds exactly want: a process that was started has not yet written.
+func awaitLog(t *testing.T, path, want string) {
+	t.Helper()
+	var got []byte
+	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+		if got, _ = os.ReadFile(path); string(got) == want {
+			return
+		}
+	}
+	t.Fatalf("log: got %q, want %q", got, want)
+}
+
 func TestStartRecordsWhatRuns(t *testing.T) {
 	s := Store{Dir: t.TempDir()}
 	r := start(t, s, "echo started; exec sleep 60")
@@ -53,6 +65,7 @@ func TestStartRecordsWhatRuns(t *testing.T) {
 	if err != nil || len(list) != 1 {
 		t.Errorf("list: got %v, %v; want one record", list, err)
 	}
+	awaitLog(t, filepath.Join(s.Dir, "log"), "started\n")
 	if err := r.End(t.Context(), unix.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
@@ -61,9 +74,6 @@ func TestStartRecordsWhatRuns(t *testing.T) {
 	}
 	if err := r.End(t.Context(), unix.SIGTERM); err != nil {
 		t.Errorf("end of a process that is gone: %v", err)
-	}
-	if raw, _ := os.ReadFile(filepath.Join(s.Dir, "log")); string(raw) != "started\n" {
-		t.Errorf("log: got %q", raw)
 	}
 	if err := s.Remove("agent/x"); err != nil {
 		t.Fatal(err)
