@@ -14,7 +14,6 @@ import (
 
 	"github.com/hopsack-net/hopsack/api/v1alpha1"
 	"github.com/hopsack-net/hopsack/internal/plan"
-	"github.com/hopsack-net/hopsack/internal/plan/rollout"
 )
 
 // report brings the NetworkConfig's status up to date.
@@ -52,7 +51,7 @@ func (p *pass) fillStatus(s *v1alpha1.NetworkConfigStatus, generation int64) {
 	if p.effective != nil {
 		effective := p.effective.Effective()
 		s.Effective = &effective
-		s.ActiveRevision, s.TargetRevision = p.step.Source, p.step.Target
+		s.ActiveRevision, s.TargetRevision = p.step.Active, p.step.Status.Target
 	}
 	for _, c := range p.verdict().conditions() {
 		status := metav1.ConditionFalse
@@ -145,7 +144,7 @@ func (p *pass) verdict() verdict {
 		v1alpha1.ReasonReservationOverlaps, v1alpha1.ReasonOutsideNetwork,
 	}, p.leases.Problems)
 	v.rejected = p.nodeProblems([]string{v1alpha1.ReasonDuplicatePublicIP, v1alpha1.ReasonPublicIPRejected}, p.endpoints.Problems)
-	if p.effective != nil && p.step.Stage != rollout.Settled {
+	if p.effective != nil && p.step.Status.Phase != v1alpha1.PhaseSettled {
 		v.moving = p.movingMessage()
 	}
 	v.notReady = p.notReadyMessage()
@@ -194,12 +193,13 @@ func (p *pass) nodeProblems(reasons []string, problems map[string]plan.Problem) 
 }
 
 func (p *pass) movingMessage() *plan.Problem {
-	doing := map[rollout.Stage]string{
-		rollout.Preparing: "nodes are preparing to receive", rollout.Switching: "nodes are switching to", rollout.Cleaning: "nodes are confirming",
-	}[p.step.Stage]
-	message := fmt.Sprintf("%s revision %s", doing, p.step.Target)
-	if n := len(p.step.Waiting); n > 0 {
-		message += fmt.Sprintf(": waiting for %d of %d nodes, %s among them", n, len(p.cluster.Nodes), p.step.Waiting[0])
+	doing := map[v1alpha1.RolloutPhase]string{
+		v1alpha1.PhasePreparing: "nodes are preparing to receive", v1alpha1.PhaseSwitching: "nodes are switching to",
+		v1alpha1.PhaseCleaning: "nodes are confirming",
+	}[p.step.Status.Phase]
+	message := fmt.Sprintf("%s revision %s", doing, p.step.Status.Target)
+	if n := len(p.step.Status.WaitingFor); n > 0 {
+		message += fmt.Sprintf(": waiting for %d of %d nodes, %s among them", n, len(p.cluster.Nodes), p.step.Status.WaitingFor[0])
 	}
 	return &plan.Problem{Reason: v1alpha1.ReasonRollingOut, Message: message}
 }

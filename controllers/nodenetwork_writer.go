@@ -90,7 +90,7 @@ func (p *pass) renderAll(ctx context.Context, names []string, subnets map[string
 	each(ctx, p, names, func(ctx context.Context, name string) error {
 		spec := nodespec.Render(nodespec.Input{
 			Config: *p.effective, Step: p.step, Node: p.cluster.Nodes[name], Subnets: subnets[name],
-			Transmit: p.cluster.NodeNetworks[name].Transmit, VTEP: macs[name],
+			VTEP: macs[name],
 		})
 		err := p.writeNodeNetwork(ctx, name, spec)
 		if err != nil {

@@ -97,19 +97,10 @@ func (p *pass) decide() {
 	if p.effective == nil {
 		return
 	}
-	p.step = rollout.Next(rollout.Target(*p.effective), existing(p.cluster))
+	p.step = rollout.Next(rollout.Input{
+		Now: p.now, Target: rollout.Target(*p.effective), Policy: p.effective.Rollout, Generation: config.Generation, Cluster: p.cluster,
+	})
 	p.leases = leases.Make(*p.effective, p.cluster, p.now)
-}
-
-// existing leaves out the NodeNetworks whose Node is gone: nobody waits for them.
-func existing(c plan.Cluster) map[string]plan.NodeNetwork {
-	out := make(map[string]plan.NodeNetwork, len(c.NodeNetworks))
-	for name, nn := range c.NodeNetworks {
-		if _, ok := c.Nodes[name]; ok {
-			out[name] = nn
-		}
-	}
-	return out
 }
 
 // fail keeps an error.

@@ -33,7 +33,7 @@ func settledSnapshot(tb testing.TB, count int) *snapshot {
 		nodeNetworks: map[string]*v1alpha1.NodeNetwork{}, leases: map[netip.Prefix]*v1alpha1.SubnetLease{},
 	}
 	target := rollout.Target(parsed)
-	step := rollout.Next(target, nil)
+	step := rollout.Next(rollout.Input{Target: target})
 	for i := range count {
 		name := fmt.Sprintf("node-%05d", i)
 		ip := fmt.Sprintf("192.%d.%d.%d", 168+i/62500, i/250%250, i%250+1)
@@ -76,7 +76,7 @@ func BenchmarkPass(b *testing.B) {
 				macs := p.vteps()
 				for name, n := range p.cluster.Nodes {
 					spec := nodespec.Render(nodespec.Input{
-						Config: *p.effective, Step: p.step, Node: n, Subnets: p.leases.Subnets[name], Transmit: p.cluster.NodeNetworks[name].Transmit, VTEP: macs[name],
+						Config: *p.effective, Step: p.step, Node: n, Subnets: p.leases.Subnets[name], VTEP: macs[name],
 					})
 					if !sameSpec(s.nodeNetworks[name].Spec, spec) {
 						b.Fatalf("%s: rendered another spec", name)

@@ -52,7 +52,7 @@ func TestStripNode(t *testing.T) {
 		t.Errorf("a stripped Node takes %d bytes: %s", len(b), b)
 	}
 	n := parseNode(strip(t, kubeletNode()))
-	if len(n.InternalIPs) != 1 || len(n.PublicIPs) != 1 || len(n.PodCIDRs) != 1 || !n.Live || n.Labels["zone"] != "a" {
+	if len(n.InternalIPs) != 1 || len(n.PublicIPs) != 1 || len(n.PodCIDRs) != 1 || !n.Ready || n.Labels["zone"] != "a" {
 		t.Errorf("parsed from it: %+v", n)
 	}
 }

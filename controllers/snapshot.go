@@ -154,7 +154,7 @@ func (s *snapshot) cluster() plan.Cluster {
 func parseNode(n *corev1.Node) plan.Node {
 	out := plan.Node{
 		Name: n.Name, UID: string(n.UID), Created: n.CreationTimestamp.Time, Labels: n.Labels,
-		Live: nodeCondition(n, corev1.NodeReady).Status == corev1.ConditionTrue,
+		Ready: nodeCondition(n, corev1.NodeReady).Status == corev1.ConditionTrue, BootID: n.Status.NodeInfo.BootID,
 	}
 	for _, a := range n.Status.Addresses {
 		addr, err := netip.ParseAddr(a.Address)

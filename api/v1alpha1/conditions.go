@@ -5,19 +5,21 @@ const (
 	// ConditionReady (NetworkConfig): True when every node carries the active configuration and the spec is in effect.
 	// Reasons: Ready, NoNodes (True); NodesNotReady, InvalidSpec, NeedsRollout, RangeInUse, SubnetsExhausted, NodeAddressOverlaps,
 	// PodCIDROverlaps, ReservationOverlaps, OutsideNetwork, DuplicatePublicIP, PublicIPRejected, RollingOut, TeardownPending,
-	// TearingDown (False).
+	// TearingDown, RolloutPaused, VerificationFailed, ProgressDeadlineExceeded, RolledBack, SwitchFailed (False); Verified (True:
+	// with strategy VerifyOnly the change was tried and not made).
 	// (SubnetLease): True when peers may send to the lease's node. Reasons: Bound, Draining, InUse (True); Pending, Released,
 	// Overlaps, OutsideNetwork, DuplicatePublicIP, PublicIPRejected (False), and InUse before the node has an endpoint.
 	// (NodeNetwork): the agent's summary. Reasons: Ready; the reason of the first condition below that is not well.
 	ConditionReady = "Ready"
 
 	// ConditionProgressing (NetworkConfig): True while nodes are being moved to the target revision.
-	// Reasons: RollingOut, Settled, Refused.
+	// Reasons: RollingOut, Settled, Refused, RolloutPaused, VerificationFailed, ProgressDeadlineExceeded, RolledBack, SwitchFailed,
+	// Verified.
 	ConditionProgressing = "Progressing"
 
 	// ConditionStalled (NetworkConfig): True when hopsack cannot go on without a person; nothing was changed.
 	// Reasons: InvalidSpec, NeedsRollout, RangeInUse, SubnetsExhausted, NodeAddressOverlaps, PodCIDROverlaps, ReservationOverlaps,
-	// OutsideNetwork, TeardownPending, NotStalled.
+	// OutsideNetwork, TeardownPending, VerificationFailed, ProgressDeadlineExceeded, RolledBack, SwitchFailed, NotStalled.
 	ConditionStalled = "Stalled"
 
 	// ConditionAgentsConfined (NetworkConfig): True when the API server lets each agent write its own NodeNetwork status only.
@@ -37,7 +39,7 @@ const (
 	ConditionInterfaceSelected = "InterfaceSelected"
 
 	// ConditionProgrammed (agent): True when the last pass left the kernel as desired.
-	// Reasons: Programmed, WaitingForSubnet, ProgrammingFailed, ForeignRoute, ForeignDevice, PeerUnreachable.
+	// Reasons: Programmed, WaitingForSubnet, ProgrammingFailed, ForeignRoute, ForeignDevice, PeerUnreachable, Unproven.
 	ConditionProgrammed = "Programmed"
 
 	// ConditionHostConfigured (agent): True when the host's sysctls, modules and FORWARD policy let pod traffic pass.
@@ -133,6 +135,23 @@ const (
 	ReasonForeignRoute = "ForeignRoute"
 	// ReasonForeignDevice: a device that is not hopsack's holds a name, or a VNI and port, hopsack needs; it is left alone.
 	ReasonForeignDevice = "ForeignDevice"
+	// ReasonUnproven: no peer has answered over the node's paths yet, so no pod is started on it.
+	ReasonUnproven = "Unproven"
+	// ReasonRolloutPaused: the annotation net.hopsack.dev/paused holds the rollout.
+	ReasonRolloutPaused = "RolloutPaused"
+	// ReasonVerificationFailed: some pair of nodes cannot talk with the target; nothing was moved. It goes on by itself when
+	// they can.
+	ReasonVerificationFailed = "VerificationFailed"
+	// ReasonProgressDeadlineExceeded: nothing came closer to the target for progressDeadlineSeconds; the message names the
+	// nodes waited for. It goes on by itself when it can.
+	ReasonProgressDeadlineExceeded = "ProgressDeadlineExceeded"
+	// ReasonRolledBack: a node could not use what it was switched to, and all nodes were taken back. It is tried again when
+	// the spec or the annotation net.hopsack.dev/retry changes.
+	ReasonRolledBack = "RolledBack"
+	// ReasonSwitchFailed: a node could not use what it was switched to and went back; with onFailure Pause the others stay.
+	ReasonSwitchFailed = "SwitchFailed"
+	// ReasonVerified: with strategy VerifyOnly, the change was proven to work and not made.
+	ReasonVerified = "Verified"
 	// ReasonPeerUnreachable: a peer cannot be reached without encapsulation and the backend allows none.
 	ReasonPeerUnreachable = "PeerUnreachable"
 	// ReasonConfigured: nothing is missing.

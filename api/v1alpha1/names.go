@@ -29,6 +29,16 @@ const (
 	// the reservation up, and never deletes such a lease.
 	ReservedAnnotation = "net.hopsack.dev/reserved"
 
+	// PausedAnnotation on a NetworkConfig, with the value "true", holds a rollout: no further node is moved.
+	PausedAnnotation = "net.hopsack.dev/paused"
+	// RetryAnnotation on a NetworkConfig, whenever its value changes, has a generation that failed tried again.
+	RetryAnnotation = "net.hopsack.dev/retry"
+	// CheckAnnotation on a NetworkConfig, whenever its value changes, has every node probe every other one. At most 64
+	// characters.
+	CheckAnnotation = "net.hopsack.dev/check"
+	// LeaderAnnotation on a NodeNetwork is the identity of the controller that may write its spec: the fence against a
+	// leader that lost its lease and does not know.
+	LeaderAnnotation = "net.hopsack.dev/leader"
 	// AdmissionPolicyName names the ValidatingAdmissionPolicy, and its binding, that confine an agent to its own
 	// NodeNetwork. The controller may read these two and no other policy.
 	AdmissionPolicyName = "hopsack-nodenetworks"

@@ -94,6 +94,10 @@ type NetworkConfigSpec struct {
 	// cni says how pods are plugged in.
 	// +optional
 	CNI *CNISettings `json:"cni,omitempty"`
+
+	// rollout says how a change of backend or mtu is brought to a running cluster.
+	// +optional
+	Rollout *RolloutPolicy `json:"rollout,omitempty"`
 }
 
 // IPMasq says which packets of pods leave with their node's address.
@@ -227,16 +231,23 @@ type EffectiveSpec struct {
 	// cni is the CNI setting with its defaults.
 	// +optional
 	CNI CNISettings `json:"cni,omitzero"`
+	// rollout is the rollout policy with its defaults.
+	// +optional
+	Rollout RolloutPolicy `json:"rollout,omitzero"`
 }
 
 // NodeCounts counts nodes. It does not grow with the cluster.
 type NodeCounts struct {
 	// total is the number of Nodes.
 	Total int32 `json:"total"`
+	// live is the number of nodes that a rollout waits for: Ready, Ready until less than 40 s ago, or new.
+	Live int32 `json:"live"`
 	// ready is the number of nodes whose agent reports a working data path for the current NodeNetwork.
 	Ready int32 `json:"ready"`
 	// prepared is the number of nodes that can receive the target revision.
 	Prepared int32 `json:"prepared"`
+	// verified is the number of nodes that proved the target revision towards every peer.
+	Verified int32 `json:"verified"`
 	// switched is the number of nodes that send with the target revision.
 	Switched int32 `json:"switched"`
 }
@@ -283,6 +294,35 @@ type NetworkConfigStatus struct {
 	// subnets counts subnets.
 	// +optional
 	Subnets SubnetCounts `json:"subnets,omitzero"`
+
+	// rollout is the change under way, or the last one.
+	// +optional
+	Rollout *RolloutStatus `json:"rollout,omitempty"`
+
+	// failingPairs are pairs of nodes between which the target revision was not proven to work, at most 16.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=16
+	FailingPairs []NodePair `json:"failingPairs,omitempty"`
+	// failingPairCount is how many there are.
+	// +optional
+	FailingPairCount int32 `json:"failingPairCount,omitempty"`
+
+	// encapsulatedPairs are pairs of nodes on the same segment that stay encapsulated with directRouting Verified because the
+	// direct path was not proven to work, at most 16.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=16
+	EncapsulatedPairs []NodePair `json:"encapsulatedPairs,omitempty"`
+	// encapsulatedPairCount is how many there are.
+	// +optional
+	EncapsulatedPairCount int32 `json:"encapsulatedPairCount,omitempty"`
+
+	// history holds the last 10 revisions that were rolled out or tried, the newest first.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=10
+	History []RevisionRecord `json:"history,omitempty"`
 }
 
 // NetworkConfig is the pod network of the cluster. Its name is "default". While nodes use it, its deletion waits until the
@@ -296,6 +336,7 @@ type NetworkConfigStatus struct {
 // +kubebuilder:printcolumn:name="DIRECT",type=string,JSONPath=`.status.effective.backend.vxlan.directRouting`
 // +kubebuilder:printcolumn:name="READY",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
 // +kubebuilder:printcolumn:name="REASON",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`
+// +kubebuilder:printcolumn:name="ROLLOUT",type=string,JSONPath=`.status.rollout.phase`
 // +kubebuilder:printcolumn:name="NODES",type=integer,JSONPath=`.status.nodes.total`
 // +kubebuilder:printcolumn:name="NODES-READY",type=integer,JSONPath=`.status.nodes.ready`
 // +kubebuilder:printcolumn:name="FREE",type=integer,JSONPath=`.status.subnets.free`

@@ -106,6 +106,11 @@ type NodeNetworkSpec struct {
 	// +kubebuilder:validation:MaxLength=32
 	Transmit string `json:"transmit,omitempty"`
 
+	// check, when it changes, has the agent probe every peer over the path in force, and report in status.check.
+	// +optional
+	// +kubebuilder:validation:MaxLength=64
+	Check string `json:"check,omitempty"`
+
 	// retentionSeconds is how long the agent keeps a peer that vanished without being seen deleted, and how old its state
 	// on disk may be to be used.
 	// +optional
@@ -170,10 +175,29 @@ type NodeNetworkStatus struct {
 	// +kubebuilder:validation:items:MaxLength=32
 	PreparedRevisions []string `json:"preparedRevisions,omitempty"`
 
-	// transmitRevision is the revision the node sends with.
+	// transmitRevision is the revision the node sends with and has proven after it began to.
 	// +optional
 	// +kubebuilder:validation:MaxLength=32
 	TransmitRevision string `json:"transmitRevision,omitempty"`
+
+	// failedRevision is the revision that the node was asked to send with, tried, and left again by itself.
+	// +optional
+	FailedRevision *FailedRevision `json:"failedRevision,omitempty"`
+
+	// verifications say, by revision that the node receives, which peers were proven to be reachable with it.
+	// +optional
+	// +listType=map
+	// +listMapKey=revision
+	// +kubebuilder:validation:MaxItems=3
+	Verifications []Verification `json:"verifications,omitempty"`
+
+	// paths counts peers by how packets go to them. It is brought up to date with other changes, or within a minute.
+	// +optional
+	Paths *PathCounts `json:"paths,omitempty"`
+
+	// check is the result of the last check asked for.
+	// +optional
+	Check *CheckResult `json:"check,omitempty"`
 
 	// conditions are Ready, InterfaceSelected, Programmed, HostConfigured, CNIConfigured and LeasesDoubtful (agent), and
 	// SubnetsAssigned (controller).

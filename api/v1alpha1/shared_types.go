@@ -11,7 +11,7 @@ const (
 )
 
 // BackendType names how packets travel between nodes.
-// +kubebuilder:validation:Enum=vxlan;host-gw;alloc
+// +kubebuilder:validation:Enum=vxlan;host-gw;udp;alloc
 type BackendType string
 
 // Values of BackendType.
@@ -20,29 +20,37 @@ const (
 	BackendVXLAN BackendType = "vxlan"
 	// BackendHostGW routes through the peers' own addresses; all nodes must share one segment.
 	BackendHostGW BackendType = "host-gw"
+	// BackendUDP carries packets in UDP datagrams (IP in UDP) through the agent's own process, for underlays and kernels that
+	// allow nothing else. Its data path stops while the agent does.
+	BackendUDP BackendType = "udp"
 	// BackendAlloc hands out subnets and bridges pods; somebody else routes between nodes.
 	BackendAlloc BackendType = "alloc"
 )
 
 // DirectRouting says when the vxlan backend leaves the encapsulation out.
-// +kubebuilder:validation:Enum=Never;OnLink
+// +kubebuilder:validation:Enum=Never;OnLink;Verified
 type DirectRouting string
 
 // Values of DirectRouting.
 const (
 	// DirectRoutingNever encapsulates towards every peer.
 	DirectRoutingNever DirectRouting = "Never"
-	// DirectRoutingOnLink routes plainly towards peers on the same segment.
+	// DirectRoutingOnLink routes plainly towards peers on the same segment. A change to it is refused where that is not
+	// proven to work, and a path that breaks later stays broken.
 	DirectRoutingOnLink DirectRouting = "OnLink"
+	// DirectRoutingVerified routes plainly towards those peers on the same segment to which that is proven to work, and
+	// encapsulates towards the rest. Paths are probed for as long as it is in force.
+	DirectRoutingVerified DirectRouting = "Verified"
 )
 
 // Backend is a union: type says which member applies.
 // +kubebuilder:validation:XValidation:rule="self.type == 'vxlan' || !has(self.vxlan)",message="backend.vxlan is set, but backend.type is not vxlan"
 // +kubebuilder:validation:XValidation:rule="self.type == 'host-gw' || !has(self.hostGW)",message="backend.hostGW is set, but backend.type is not host-gw"
+// +kubebuilder:validation:XValidation:rule="self.type == 'udp' || !has(self.udp)",message="backend.udp is set, but backend.type is not udp"
 // +kubebuilder:validation:XValidation:rule="self.type == 'alloc' || !has(self.alloc)",message="backend.alloc is set, but backend.type is not alloc"
 // +union
 type Backend struct {
-	// type is the backend: vxlan, host-gw or alloc.
+	// type is the backend: vxlan, host-gw, udp or alloc.
 	// +required
 	// +unionDiscriminator
 	Type BackendType `json:"type,omitempty"`
@@ -54,6 +62,10 @@ type Backend struct {
 	// hostGW holds the settings of type host-gw. It has none yet.
 	// +optional
 	HostGW *HostGWBackend `json:"hostGW,omitempty"`
+
+	// udp holds the settings of type udp. Absent means its defaults.
+	// +optional
+	UDP *UDPBackend `json:"udp,omitempty"`
 
 	// alloc holds the settings of type alloc. It has none yet.
 	// +optional
@@ -75,10 +87,19 @@ type VXLANBackend struct {
 	// +kubebuilder:validation:Maximum=65535
 	Port *int32 `json:"port,omitempty"`
 
-	// directRouting says when the encapsulation is left out: Never (default), or OnLink, towards every peer on the same
-	// segment.
+	// directRouting says when the encapsulation is left out: Never (default); OnLink, towards every peer on the same segment;
+	// or Verified, towards the peers on the same segment to which it is proven to work.
 	// +optional
 	DirectRouting DirectRouting `json:"directRouting,omitempty"`
+}
+
+// UDPBackend holds the settings of the udp backend.
+type UDPBackend struct {
+	// port is the UDP port on every node, 1 to 65535. Default 8285.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=65535
+	Port *int32 `json:"port,omitempty"`
 }
 
 // HostGWBackend has no settings.

@@ -12,13 +12,16 @@ import (
 const (
 	DefaultVNI       = 1
 	DefaultVXLANPort = 8472
+	// DefaultUDPPort is that of the udp backend.
+	DefaultUDPPort = 8285
 )
 
 // Backend is how packets travel between nodes. It is comparable.
 type Backend struct {
 	Type v1alpha1.BackendType
-	// VNI and Port are set for vxlan only.
-	VNI  uint32
+	// VNI is set for vxlan only.
+	VNI uint32
+	// Port is the UDP port of vxlan and udp.
 	Port uint16
 	// DirectRouting is set for vxlan only.
 	DirectRouting v1alpha1.DirectRouting
@@ -29,9 +32,11 @@ func BackendFromAPI(b v1alpha1.Backend) (Backend, error) {
 	switch b.Type {
 	case v1alpha1.BackendHostGW, v1alpha1.BackendAlloc:
 		return Backend{Type: b.Type}, nil
+	case v1alpha1.BackendUDP:
+		return udpFromAPI(b.UDP)
 	case v1alpha1.BackendVXLAN:
 	default:
-		return Backend{}, fmt.Errorf("type: %q is not one of vxlan, host-gw, alloc", b.Type)
+		return Backend{}, fmt.Errorf("type: %q is not one of vxlan, host-gw, udp, alloc", b.Type)
 	}
 	out := Backend{Type: b.Type, VNI: DefaultVNI, Port: DefaultVXLANPort, DirectRouting: v1alpha1.DirectRoutingNever}
 	v := b.VXLAN
@@ -52,19 +57,35 @@ func BackendFromAPI(b v1alpha1.Backend) (Backend, error) {
 	}
 	switch v.DirectRouting {
 	case "":
-	case v1alpha1.DirectRoutingNever, v1alpha1.DirectRoutingOnLink:
+	case v1alpha1.DirectRoutingNever, v1alpha1.DirectRoutingOnLink, v1alpha1.DirectRoutingVerified:
 		out.DirectRouting = v.DirectRouting
 	default:
-		return Backend{}, fmt.Errorf("vxlan.directRouting: %q is not one of Never, OnLink", v.DirectRouting)
+		return Backend{}, fmt.Errorf("vxlan.directRouting: %q is not one of Never, OnLink, Verified", v.DirectRouting)
 	}
+	return out, nil
+}
+
+func udpFromAPI(u *v1alpha1.UDPBackend) (Backend, error) {
+	out := Backend{Type: v1alpha1.BackendUDP, Port: DefaultUDPPort}
+	if u == nil || u.Port == nil {
+		return out, nil
+	}
+	if *u.Port < 1 || *u.Port >= 1<<16 {
+		return Backend{}, fmt.Errorf("udp.port: %d is not between 1 and 65535", *u.Port)
+	}
+	out.Port = uint16(*u.Port)
 	return out, nil
 }
 
 // API returns the backend with every default spelt out.
 func (b Backend) API() v1alpha1.Backend {
 	out := v1alpha1.Backend{Type: b.Type}
-	if b.Type == v1alpha1.BackendVXLAN {
-		vni, port := int32(b.VNI), int32(b.Port)
+	port := int32(b.Port)
+	switch b.Type {
+	case v1alpha1.BackendUDP:
+		out.UDP = &v1alpha1.UDPBackend{Port: &port}
+	case v1alpha1.BackendVXLAN:
+		vni := int32(b.VNI)
 		out.VXLAN = &v1alpha1.VXLANBackend{VNI: &vni, Port: &port, DirectRouting: b.DirectRouting}
 	}
 	return out
@@ -74,21 +95,36 @@ func (b Backend) API() v1alpha1.Backend {
 // (RFC 7348, section 5).
 const vxlanOverhead = 14 + 8 + 8 + 20
 
+// udpOverhead is what the udp backend adds: UDP 8, IPv4 20.
+const udpOverhead = 8 + 20
+
 // Overhead is how many bytes the backend adds to a pod's packet over an underlay of the given family.
 func (b Backend) Overhead(underlay netip.Addr) int {
-	if b.Type != v1alpha1.BackendVXLAN {
+	overhead := 0
+	switch b.Type {
+	case v1alpha1.BackendVXLAN:
+		overhead = vxlanOverhead
+	case v1alpha1.BackendUDP:
+		overhead = udpOverhead
+	default:
 		return 0
 	}
 	if underlay.Is6() {
-		return vxlanOverhead + 20 // the IPv6 header is 40 bytes
+		return overhead + 20 // the IPv6 header is 40 bytes
 	}
-	return vxlanOverhead
+	return overhead
 }
 
-// RoutesDirectly says whether some peer's packets go out without encapsulation, so that paths may be asymmetric while nodes
+// Encapsulates says whether the node has a tunnel for the backend.
+func (b Backend) Encapsulates() bool {
+	return b.Type == v1alpha1.BackendVXLAN || b.Type == v1alpha1.BackendUDP
+}
+
+// RoutesDirectly says whether some peer's packets may go out without encapsulation, so that paths may be asymmetric while nodes
 // change one after another.
 func (b Backend) RoutesDirectly() bool {
-	return b.Type == v1alpha1.BackendHostGW || b.DirectRouting == v1alpha1.DirectRoutingOnLink
+	return b.Type == v1alpha1.BackendHostGW || b.DirectRouting == v1alpha1.DirectRoutingOnLink ||
+		b.DirectRouting == v1alpha1.DirectRoutingVerified
 }
 
 // InterfaceSelection is how a node finds its underlay interface: each rule is tried in the order of the fields.

@@ -33,6 +33,7 @@ type Config struct {
 	IPMasq    v1alpha1.IPMasq
 	Interface InterfaceRules
 	CNI       v1alpha1.CNISettings
+	Rollout   RolloutPolicy
 }
 
 // FromAPI parses a NetworkConfig. The error names every field that is wrong, each with its value.
@@ -43,7 +44,7 @@ func FromEffective(e *v1alpha1.EffectiveSpec) (Config, error) {
 	return fromSpec(&v1alpha1.NetworkConfigSpec{
 		Network: e.Network, SubnetLen: &e.SubnetLen, SubnetMin: e.SubnetMin, SubnetMax: e.SubnetMax,
 		PodCIDRs: e.PodCIDRs, RetentionSeconds: &e.RetentionSeconds, Backend: e.Backend, MTU: &e.MTU,
-		IPMasq: &e.IPMasq, Interface: &e.Interface, CNI: &e.CNI,
+		IPMasq: &e.IPMasq, Interface: &e.Interface, CNI: &e.CNI, Rollout: &e.Rollout,
 	})
 }
 
@@ -85,6 +86,9 @@ func fromSpec(s *v1alpha1.NetworkConfigSpec) (Config, error) {
 		errs.add(err)
 	}
 	if c.CNI, err = effectiveCNI(s.CNI); err != nil {
+		errs.add(err)
+	}
+	if c.Rollout, err = rolloutFromAPI(s.Rollout); err != nil {
 		errs.add(err)
 	}
 	if len(errs) > 0 {
@@ -324,7 +328,7 @@ func (r InterfaceRules) Allows(a netip.Addr) bool {
 func (c Config) Effective() v1alpha1.EffectiveSpec {
 	out := v1alpha1.EffectiveSpec{
 		PodCIDRs: c.PodCIDRs, RetentionSeconds: int32(c.Retention / time.Second),
-		Backend: c.Backend.API(), MTU: int32(c.MTU), IPMasq: c.IPMasq, Interface: c.Interface.api, CNI: c.CNI,
+		Backend: c.Backend.API(), MTU: int32(c.MTU), IPMasq: c.IPMasq, Interface: c.Interface.api, CNI: c.CNI, Rollout: c.Rollout.API(),
 	}
 	for _, r := range c.Ranges {
 		if r.Network.Addr().Is4() {

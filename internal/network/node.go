@@ -59,6 +59,8 @@ type Node struct {
 	Masquerade Masquerade
 	CNI        CNI
 	Teardown   bool
+	// Check is the request for a check that was made last, "" for none.
+	Check string
 }
 
 // NodeFromAPI parses a NodeNetwork. Errors name the field.
@@ -68,6 +70,7 @@ func NodeFromAPI(n *v1alpha1.NodeNetwork) (Node, error) {
 		Retention: time.Duration(n.Spec.RetentionSeconds) * time.Second,
 		Teardown:  n.Spec.Teardown == v1alpha1.TeardownRequested,
 		CNI:       cniFromAPI(n.Spec.CNI),
+		Check:     n.Spec.Check,
 	}
 	var err error
 	if out.InternalIPs, err = ParseAddrs(n.Spec.InternalIPs); err != nil {

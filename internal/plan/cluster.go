@@ -21,8 +21,12 @@ type Node struct {
 	// PublicIPs come from the annotation that replaces the published address.
 	PublicIPs []netip.Addr
 	PodCIDRs  []netip.Prefix
-	// Live says that the kubelet is heard of: condition Ready is True.
-	Live bool
+	// Ready says that the kubelet is heard of: condition Ready is True; ReadyChanged is since when it is as it is, zero when the
+	// condition is absent.
+	Ready        bool
+	ReadyChanged time.Time
+	// BootID changes with every boot, "" where nobody says.
+	BootID string
 }
 
 // PodCIDR is the node's podCIDR of the range's family, if it has one.
@@ -46,14 +50,19 @@ func (s Subnet) InUse() bool { return s.State != v1alpha1.SubnetIntended }
 
 // Report is what an agent says in NodeNetwork.status.
 type Report struct {
-	// Known says that the agent reported for the Node that exists now: its UID is the one in spec. Nothing else in here may be
-	// read without it.
+	// Known says that the agent reported for the Node that exists now, and since its last boot: UID and boot ID are the Node's.
+	// Nothing else in here may be read without it.
 	Known bool
 	// Current says that the report is about the present generation of spec.
 	Current   bool
 	PublicIPs []netip.Addr
 	Prepared  []string
 	Transmit  string
+	// Failed is the revision that the node tried to send with and left, "" for none; FailedPeers is what it could not reach.
+	Failed      string
+	FailedPeers []v1alpha1.FailingPeer
+	// Verifications are by revision.
+	Verifications map[string]v1alpha1.Verification
 	// Ready and CleanedUp come from the condition Ready.
 	Ready, CleanedUp bool
 	// Word is the status of the condition Ready: "True", "False", "Unknown" or "" (none); Reason and Message are its own.
@@ -78,7 +87,9 @@ type NodeNetwork struct {
 	Revisions []Revision
 	Transmit  string
 	Teardown  bool
-	Report    Report
+	// Leader is the identity of the controller that may write the spec.
+	Leader string
+	Report Report
 }
 
 // InUse says that the node has a subnet that its pods may use.

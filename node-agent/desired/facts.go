@@ -15,6 +15,16 @@ type Facts struct {
 	// Detours are the prefixes that go through a gateway or through another interface. They matter where they are more
 	// specific than an on-link prefix. Routes of hopsack itself are left out.
 	Detours []netip.Prefix
+	// Others are the routes of table main that are not hopsack's: what carries packets with backend alloc.
+	Others []OtherRoute
+}
+
+// OtherRoute is a route that somebody else made.
+type OtherRoute struct {
+	Prefix  netip.Prefix
+	Metric  uint32
+	Device  string
+	Gateway netip.Addr
 }
 
 // Underlay is the interface that carries packets between nodes.
@@ -72,6 +82,8 @@ type Input struct {
 	// NoNewPods leaves out the hand-off to the CNI plugin: pods that run go on, none can start. It is set until peers can
 	// know the node, and when the node learns that its lease is gone.
 	NoNewPods bool
+	// Direct names, by revision, the nodes to which the direct path is proven (directRouting Verified).
+	Direct map[string]map[string]bool
 }
 
 // Problem is something Compute had to leave out; it becomes a condition.

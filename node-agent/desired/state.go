@@ -19,6 +19,15 @@ type State struct {
 	Neighs map[NeighKey]network.MAC
 	// Routes are routes of the main table, metric 0.
 	Routes map[netip.Prefix]Route
+	// Tables are the routing tables of probes, by number; Rules are the ip rules that lead there.
+	Tables map[int]map[netip.Prefix]Route
+	Rules  map[Rule]struct{}
+	// Probes are the paths that can be proven, sorted by revision and kind. The first is the current one.
+	Probes []Probe
+	// UDPTunnels are the tunnels of the udp backend that the agent's own process serves, sorted by device.
+	UDPTunnels []UDPTunnel
+	// PodMTU is the mtu, in bytes, on the default route of every pod that runs; 0 means its device's.
+	PodMTU int
 	// Loose are the devices on which strict reverse path filtering would drop packets of asymmetric paths: where the
 	// effective rp_filter is 1 it must become 2. A device with 0 or 2 is left alone.
 	Loose map[string]struct{}
@@ -37,6 +46,7 @@ type LinkKind string
 const (
 	KindBridge LinkKind = "bridge"
 	KindVXLAN  LinkKind = "vxlan"
+	KindTUN    LinkKind = "tun"
 )
 
 // Link is a device that is up.
@@ -45,7 +55,7 @@ type Link struct {
 	MAC  network.MAC
 	// MTU in bytes.
 	MTU int
-	// VNI, Port and Local are set for vxlan only. Local is the source address of encapsulated packets. A vxlan device has
+	// VNI and Local are set for vxlan only, Port for vxlan and tun. Local is the source address of encapsulated packets. A vxlan device has
 	// no lower device: one that has goes when its lower device goes.
 	VNI   uint32
 	Port  uint16

@@ -16,9 +16,9 @@ type Input struct {
 	Step    rollout.Step
 	Node    plan.Node
 	Subnets []plan.Subnet
-	// Transmit is what the node was asked to send with so far, "" for a new one.
-	Transmit string
-	VTEP     network.MAC
+	VTEP    network.MAC
+	// Check is the request for a check that was made last.
+	Check    string
 	Teardown bool
 }
 
@@ -29,7 +29,8 @@ func Render(in Input) v1alpha1.NodeNetworkSpec {
 		InternalIPs:      addrs(in.Node.InternalIPs, 16),
 		PublicIPs:        addrs(in.Node.PublicIPs, 2),
 		VTEPMAC:          in.VTEP.String(),
-		Transmit:         in.Step.Transmit(in.Transmit),
+		Transmit:         in.Step.Transmit[in.Node.Name],
+		Check:            in.Check,
 		RetentionSeconds: int32(in.Config.Retention / time.Second),
 		IPMasq:           *in.Config.IPMasq.DeepCopy(),
 		CNI:              *in.Config.CNI.DeepCopy(),

@@ -29,7 +29,7 @@ interface: {names: [eth0], overrides: [{nodeSelector: {matchLabels: {zone: a}}, 
 		t.Fatal(err)
 	}
 	got := Render(Input{
-		Config: c, Step: rollout.Next(rollout.Target(c), nil), VTEP: network.MAC{2, 0, 0, 0, 0, 1},
+		Config: c, Step: rollout.Step{Revisions: []plan.Revision{rollout.Target(c)}, Transmit: map[string]string{"n1": rollout.Target(c).ID}}, VTEP: network.MAC{2, 0, 0, 0, 0, 1},
 		Node: plan.Node{
 			Name: "n1", UID: "u1", Labels: map[string]string{"zone": "a"},
 			InternalIPs: []netip.Addr{netip.MustParseAddr("192.0.2.1")}, PublicIPs: []netip.Addr{netip.MustParseAddr("198.51.100.1")},

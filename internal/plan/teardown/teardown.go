@@ -38,7 +38,7 @@ func Next(cluster plan.Cluster) Step {
 		clean := nn.Teardown && nn.Report.Known && nn.Report.Current && nn.Report.CleanedUp
 		switch {
 		case clean || !nn.InUse() && !nn.Report.Known:
-		case node.Live:
+		case node.Ready:
 			s.Blocking = append(s.Blocking, name)
 		default:
 			s.Skipped = append(s.Skipped, name)
@@ -48,7 +48,7 @@ func Next(cluster plan.Cluster) Step {
 		_, exists := cluster.Nodes[l.Node]
 		if _, known := cluster.NodeNetworks[l.Node]; exists && !known && l.Published {
 			s.InUse, s.Lost = append(s.InUse, l.Node), append(s.Lost, l.Node)
-			if cluster.Nodes[l.Node].Live {
+			if cluster.Nodes[l.Node].Ready {
 				s.Blocking = append(s.Blocking, l.Node)
 			}
 		}

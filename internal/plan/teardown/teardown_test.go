@@ -29,10 +29,10 @@ func TestNext(t *testing.T) {
 	}
 	for name := range c.NodeNetworks {
 		if name != "gone" {
-			c.Nodes[name] = plan.Node{Name: name, Live: name != "not-ready"}
+			c.Nodes[name] = plan.Node{Name: name, Ready: name != "not-ready"}
 		}
 	}
-	c.Nodes["lost"] = plan.Node{Name: "lost", Live: true}
+	c.Nodes["lost"] = plan.Node{Name: "lost", Ready: true}
 	want := Step{
 		InUse:    []string{"asked", "clean", "lost", "new-machine", "not-asked", "not-ready", "old-report"},
 		Blocking: []string{"asked", "lost", "new-machine", "not-asked", "old-report"},
