@@ -22,18 +22,25 @@ func Compute(in Input) (State, []Problem) {
 		FDB:     map[FDBKey]netip.Addr{},
 		Neighs:  map[NeighKey]network.MAC{},
 		Routes:  map[netip.Prefix]Route{},
+		Tables:  map[int]map[netip.Prefix]Route{},
+		Rules:   map[Rule]struct{}{},
 		Loose:   map[string]struct{}{},
 		Sysctls: hostSysctls(in.Node),
 	}}
 	c.peers = usablePeers(in)
 	c.bridge()
 	for _, r := range in.Node.Revisions {
-		if r.Backend.Type == v1alpha1.BackendVXLAN {
+		switch r.Backend.Type {
+		case v1alpha1.BackendVXLAN:
 			c.vxlanDevice(r)
+		case v1alpha1.BackendUDP:
+			c.udpTunnel(r)
 		}
 	}
 	c.looseFiltering()
 	c.routes()
+	c.probes()
+	c.state.PodMTU = routeMTU(in.Node, in.Facts.Underlay)
 	c.state.Firewall = c.firewall()
 	c.files()
 	return c.state, c.problems
@@ -59,6 +66,7 @@ type computer struct {
 	peers    []network.Lease // sorted by subnet
 	state    State
 	problems []Problem
+	others   map[netip.Prefix]OtherRoute // the best per prefix; nil until asked for
 }
 
 // usablePeers leaves out the node's own leases and what cannot be reached at all, and sorts the rest.
@@ -110,18 +118,23 @@ func TunnelName(vni uint32, port uint16) string {
 	return fmt.Sprintf("h%d-%d", vni, port)
 }
 
+// tunnelAddr gives a tunnel device its address. On a device without any address loose filtering acts like strict. Nothing uses
+// this one as a source.
+func (c *computer) tunnelAddr(device string) {
+	addr := c.in.Node.StableSubnet().Addr()
+	c.state.Addrs[AddrKey{device, netip.PrefixFrom(addr, addr.BitLen())}] = ScopeLink
+}
+
 // vxlanDevice adds what is needed to receive a vxlan revision: the device, and an FDB and ARP entry per peer. Revisions that
 // differ only in how they send share the device.
 func (c *computer) vxlanDevice(r network.Revision) {
-	stable := c.in.Node.StableSubnet()
 	local := c.in.Facts.Underlay.Addrs[0]
 	name := TunnelName(r.Backend.VNI, r.Backend.Port)
 	c.state.Links[name] = Link{
 		Kind: KindVXLAN, MAC: c.in.Node.VTEP, MTU: c.in.Facts.Underlay.MTU - r.Backend.Overhead(local),
 		VNI: r.Backend.VNI, Port: r.Backend.Port, Local: local,
 	}
-	// On a device without any address loose filtering acts like strict. Nothing uses this one as a source.
-	c.state.Addrs[AddrKey{name, netip.PrefixFrom(stable.Addr(), stable.Addr().BitLen())}] = ScopeLink
+	c.tunnelAddr(name)
 	for _, p := range c.peers {
 		remote := p.PublicIP(local)
 		if !remote.IsValid() || !p.VTEP.IsUnicast() {
@@ -150,7 +163,7 @@ func (c *computer) looseFiltering() {
 	}
 	c.state.Loose[c.in.Facts.Underlay.Name] = struct{}{}
 	for name, l := range c.state.Links {
-		if l.Kind == KindVXLAN {
+		if l.IsTunnel() {
 			c.state.Loose[name] = struct{}{}
 		}
 	}
@@ -168,12 +181,12 @@ func (c *computer) routes() {
 	}
 	var unreachable []string
 	for _, p := range c.peers {
-		route, why := c.peerRoute(p)
-		if why != "" {
-			unreachable = append(unreachable, fmt.Sprintf("%s (%s)", p.Node, why))
+		w := c.wayTo(*c.in.Node.Transmit, ProbeCurrent, p)
+		if w.noPath != "" {
+			unreachable = append(unreachable, fmt.Sprintf("%s (%s)", p.Node, w.noPath))
 			continue // the pod network's own route answers for it
 		}
-		c.state.Routes[p.Subnet] = route
+		c.state.Routes[p.Subnet] = w.route
 	}
 	if n := len(unreachable); n > 0 {
 		c.problem(v1alpha1.ReasonPeerUnreachable, "%d of %d peers cannot be reached with backend %s: %s",
@@ -191,56 +204,29 @@ func summary(items []string) string {
 	return fmt.Sprintf("%s and %d more", strings.Join(items[:maxNamed], ", "), len(items)-maxNamed)
 }
 
-// peerRoute is how packets go to a peer, or why they cannot.
-func (c *computer) peerRoute(p network.Lease) (Route, string) {
-	b := c.in.Node.Transmit.Backend
-	underlay := c.in.Facts.Underlay
-	source := network.Gateway(c.in.Node.StableSubnet())
-	remote := netip.Addr{}
-	for _, own := range underlay.Addrs {
-		if a := p.PublicIP(own); a.IsValid() {
-			remote = a
-			break
-		}
-	}
-	if !remote.IsValid() {
-		return Route{}, "it publishes no address of this node's family"
-	}
-	if b.RoutesDirectly() && remote.Is4() == p.Subnet.Addr().Is4() && c.in.Facts.onLink(remote) {
-		return Route{Device: underlay.Name, Gateway: remote, Source: source, MTU: c.sendMTU(0)}, ""
-	}
-	if b.Type == v1alpha1.BackendHostGW {
-		return Route{}, "behind a router"
-	}
-	name := TunnelName(b.VNI, b.Port)
-	if c.state.FDB[FDBKey{name, p.VTEP}] != remote {
-		return Route{}, "it has no usable VTEP address"
-	}
-	return Route{Device: name, Gateway: p.Subnet.Addr(), OnLink: true, Source: source, MTU: c.sendMTU(b.Overhead(remote))}, ""
-}
-
-// sendMTU is what may be sent along a path with the given overhead, or 0 where that is the underlay's own MTU.
-func (c *computer) sendMTU(overhead int) int {
-	limit := c.in.Facts.Underlay.MTU - overhead
-	if mtu := c.in.Node.Transmit.MTU; mtu > 0 && mtu < limit {
-		limit = mtu
-	}
-	if limit == c.in.Facts.Underlay.MTU {
-		return 0
-	}
-	return limit
-}
-
 // PodMTU is the largest packet, in bytes, that pods may send to other nodes: what is left on the narrowest path.
 func PodMTU(n network.Node, u Underlay) int {
 	if n.Transmit == nil || len(u.Addrs) == 0 {
 		return 0
 	}
-	mtu := u.MTU - n.Transmit.Backend.Overhead(u.Addrs[0])
-	if n.Transmit.MTU > 0 {
-		mtu = min(mtu, n.Transmit.MTU)
+	return revisionMTU(*n.Transmit, u)
+}
+
+// revisionMTU is the largest packet that fits every path of a revision.
+func revisionMTU(r network.Revision, u Underlay) int {
+	mtu := u.MTU - r.Backend.Overhead(u.Addrs[0])
+	if r.MTU > 0 {
+		mtu = min(mtu, r.MTU)
 	}
 	return mtu
+}
+
+// routeMTU is the mtu that pods' default routes need, 0 where their devices say the same.
+func routeMTU(n network.Node, u Underlay) int {
+	if mtu := PodMTU(n, u); mtu < u.MTU {
+		return mtu
+	}
+	return 0
 }
 
 // firewall collects what the packet filter needs to know.
@@ -260,19 +246,18 @@ func (c *computer) firewall() *Firewall {
 	}
 	fw.LocalSubnets = sortedPrefixes(fw.LocalSubnets)
 	for _, r := range n.Revisions {
-		if r.Backend.Type == v1alpha1.BackendVXLAN {
+		if r.Backend.Encapsulates() {
 			fw.TunnelPorts = append(fw.TunnelPorts, r.Backend.Port)
 		}
 	}
 	slices.Sort(fw.TunnelPorts)
 	fw.TunnelPorts = slices.Compact(fw.TunnelPorts)
-	if len(fw.TunnelPorts) > 0 {
-		for _, p := range c.peers {
-			fw.Peers = append(fw.Peers, p.PublicIPs...)
-		}
-		slices.SortFunc(fw.Peers, netip.Addr.Compare)
-		fw.Peers = slices.Compact(fw.Peers)
+	// Also without a tunnel: the last one closes a little later than it is last wanted, and until then it stays open to peers.
+	for _, p := range c.peers {
+		fw.Peers = append(fw.Peers, p.PublicIPs...)
 	}
+	slices.SortFunc(fw.Peers, netip.Addr.Compare)
+	fw.Peers = slices.Compact(fw.Peers)
 	return fw
 }
 

@@ -22,6 +22,8 @@ var (
 	vxlan7  = network.Backend{Type: v1alpha1.BackendVXLAN, VNI: 7, Port: 4789, DirectRouting: v1alpha1.DirectRoutingNever}
 	hostGW  = network.Backend{Type: v1alpha1.BackendHostGW}
 	alloc   = network.Backend{Type: v1alpha1.BackendAlloc}
+	udp     = network.Backend{Type: v1alpha1.BackendUDP, Port: 8285}
+	verify  = network.Backend{Type: v1alpha1.BackendVXLAN, VNI: 1, Port: 8472, DirectRouting: v1alpha1.DirectRoutingVerified}
 	peerMAC = network.MAC{2, 0, 0, 0, 0, 2}
 )
 
@@ -66,13 +68,24 @@ func TestComputeGolden(t *testing.T) {
 		in     Input
 		change func(*Input)
 	}{
-		"vxlan":          {in: input(vxlan)},
-		"vxlan-onlink":   {in: input(onLink)},
-		"host-gw":        {in: input(hostGW)},
-		"alloc":          {in: input(alloc)},
-		"two-revisions":  {in: input(vxlan, vxlan7, onLink)},
-		"no-masquerade":  {in: input(vxlan), change: func(in *Input) { in.Node.Masquerade.Enabled = false }},
-		"configured-mtu": {in: input(onLink), change: func(in *Input) { in.Node.Revisions[0].MTU = 1400 }},
+		"vxlan":             {in: input(vxlan)},
+		"vxlan-onlink":      {in: input(onLink)},
+		"host-gw":           {in: input(hostGW)},
+		"alloc":             {in: input(alloc)},
+		"two-revisions":     {in: input(vxlan, vxlan7, onLink)},
+		"no-masquerade":     {in: input(vxlan), change: func(in *Input) { in.Node.Masquerade.Enabled = false }},
+		"configured-mtu":    {in: input(onLink), change: func(in *Input) { in.Node.Revisions[0].MTU = 1400 }},
+		"udp":               {in: input(udp)},
+		"verified":          {in: input(verify)},
+		"verified-proven":   {in: input(verify), change: proven},
+		"vxlan-to-verified": {in: input(vxlan, verify), change: proven},
+		"verified-to-vxlan": {in: input(verify, vxlan7), change: proven},
+		"vxlan-to-udp":      {in: input(vxlan, udp)},
+		"udp-to-host-gw":    {in: input(udp, hostGW)},
+		"host-gw-to-vxlan":  {in: input(hostGW, vxlan)},
+		"vxlan-to-alloc":    {in: input(vxlan, alloc), change: cloudRoutes},
+		"alloc-to-onlink":   {in: input(alloc, onLink), change: cloudRoutes},
+		"mtu-only":          {in: input(vxlan, vxlan), change: func(in *Input) { in.Node.Revisions[1].MTU = 1300 }},
 		"draining": {in: input(vxlan), change: func(in *Input) {
 			in.Node.Subnets = append([]network.NodeSubnet{{Prefix: netip.MustParsePrefix("10.244.9.0/24"), Draining: true}}, in.Node.Subnets...)
 		}},
@@ -88,6 +101,22 @@ func TestComputeGolden(t *testing.T) {
 			}
 			golden(t, name, got)
 		})
+	}
+}
+
+// proven says that the direct path to n2 is proven in the first revision; to n3, behind the router, it cannot be.
+func proven(in *Input) {
+	in.Direct = map[string]map[string]bool{in.Node.Revisions[0].ID: {"n2": true, "n3": true}}
+}
+
+// cloudRoutes are those of a host in a cloud that routes pods: n2's own, and for the rest the default one.
+func cloudRoutes(in *Input) {
+	gw := netip.MustParseAddr("172.30.0.1")
+	in.Facts.Others = []OtherRoute{
+		{Prefix: netip.MustParsePrefix("0.0.0.0/0"), Metric: 200, Device: "eth1"},
+		{Prefix: netip.MustParsePrefix("0.0.0.0/0"), Metric: 100, Device: "eth0", Gateway: gw},
+		{Prefix: netip.MustParsePrefix("10.244.2.0/24"), Device: "eth0", Gateway: netip.MustParseAddr("172.30.0.12")},
+		{Prefix: netip.MustParsePrefix("172.30.0.0/24"), Device: "eth0"},
 	}
 }
 

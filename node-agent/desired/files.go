@@ -82,10 +82,7 @@ func conflist(cni network.CNI, handoffPath string) (string, error) {
 // handoff tells the CNI plugin what it cannot find out: which subnets, which bridge, which MTUs.
 func (c *computer) handoff() handoff.File {
 	n, u := c.in.Node, c.in.Facts.Underlay
-	f := handoff.File{Version: handoff.Version, Bridge: n.CNI.Bridge, MTU: u.MTU, HairpinMode: n.CNI.Hairpin}
-	if mtu := PodMTU(n, u); mtu < u.MTU {
-		f.RouteMTU = mtu
-	}
+	f := handoff.File{Version: handoff.Version, Bridge: n.CNI.Bridge, MTU: u.MTU, RouteMTU: routeMTU(n, u), HairpinMode: n.CNI.Hairpin}
 	for _, s := range n.Subnets {
 		f.Subnets = append(f.Subnets, handoff.Subnet{Subnet: s.Prefix, Gateway: network.Gateway(s.Prefix), Draining: s.Draining})
 	}

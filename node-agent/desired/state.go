@@ -55,12 +55,15 @@ type Link struct {
 	MAC  network.MAC
 	// MTU in bytes.
 	MTU int
-	// VNI and Local are set for vxlan only, Port for vxlan and tun. Local is the source address of encapsulated packets. A vxlan device has
-	// no lower device: one that has goes when its lower device goes.
+	// VNI and Local are set for vxlan only, Port for vxlan and tun, which has no MAC. Local is the source address of
+	// encapsulated packets. A vxlan device has no lower device: one that has goes when its lower device goes.
 	VNI   uint32
 	Port  uint16
 	Local netip.Addr
 }
+
+// IsTunnel says that the device carries packets between nodes.
+func (l Link) IsTunnel() bool { return l.Kind == KindVXLAN || l.Kind == KindTUN }
 
 // Scope is the scope of an address.
 type Scope string
@@ -121,7 +124,7 @@ type Firewall struct {
 	NodeAddrs []netip.Addr
 	// TunnelPorts are the UDP ports of the tunnels; nothing is closed when empty.
 	TunnelPorts []uint16
-	// Peers are the underlay addresses that may send encapsulated packets.
+	// Peers are the underlay addresses that may send encapsulated packets, whether there are tunnels or not.
 	Peers []netip.Addr
 }
 

@@ -44,8 +44,17 @@ func (s State) String() string {
 	if s.Firewall != nil {
 		out.WriteString(s.Firewall.String())
 	}
-	for _, lines := range [][]string{fdb, neighs, routes} {
+	for _, lines := range [][]string{fdb, neighs, routes, s.tableLines()} {
 		section(lines)
+	}
+	if s.PodMTU > 0 {
+		fmt.Fprintf(&out, "pods mtu %d\n", s.PodMTU)
+	}
+	for _, t := range s.UDPTunnels {
+		out.WriteString(t.String())
+	}
+	for _, p := range s.Probes {
+		out.WriteString(p.String())
 	}
 	for _, f := range s.Files {
 		fmt.Fprintf(&out, "file %s\n  %s\n", f.Path, strings.ReplaceAll(strings.TrimSpace(f.Content), "\n", "\n  "))
@@ -53,8 +62,65 @@ func (s State) String() string {
 	return out.String()
 }
 
+// tableLines are the routes of other tables than main, and the rules that lead there.
+func (s State) tableLines() []string {
+	var out []string
+	for r := range s.Rules {
+		out = append(out, "rule "+r.String())
+	}
+	for table, routes := range s.Tables {
+		for p, r := range routes {
+			out = append(out, fmt.Sprintf("table %d route %s", table, r.format(p.String())))
+		}
+	}
+	return out
+}
+
+// String prints the rule as ip does.
+func (r Rule) String() string {
+	return fmt.Sprintf("from %s ipproto udp sport %d lookup %d", r.Source, r.Port, r.Table)
+}
+
+// String prints the tunnel and its peers, one a line.
+func (t UDPTunnel) String() string {
+	var out strings.Builder
+	fmt.Fprintf(&out, "udp tunnel %s mtu %d local %s port %d\n", t.Device, t.MTU, t.Local, t.Port)
+	for _, p := range t.Peers {
+		fmt.Fprintf(&out, "  %s remote %s\n", p.Subnet, p.Remote)
+	}
+	return out.String()
+}
+
+// String prints the path and its targets, one a line.
+func (p Probe) String() string {
+	var out strings.Builder
+	table := "main"
+	if p.Table != 0 {
+		table = fmt.Sprint(p.Table)
+	}
+	fmt.Fprintf(&out, "probe %s %s table %s sport %d mtu %d", p.Revision, p.Kind, table, p.Port, p.MTU)
+	if p.TunnelPort != 0 {
+		fmt.Fprintf(&out, " tunnel port %d", p.TunnelPort)
+	}
+	out.WriteString("\n")
+	for _, t := range p.Targets {
+		fmt.Fprintf(&out, "  %s %s at %s", t.Node, t.Subnet, t.Underlay)
+		if t.Direct {
+			out.WriteString(" direct")
+		}
+		if t.NoPath != "" {
+			out.WriteString(" no path: " + t.NoPath)
+		}
+		out.WriteString("\n")
+	}
+	return out.String()
+}
+
 // String prints the device as ip does.
 func (l Link) String() string {
+	if l.Kind == KindTUN {
+		return fmt.Sprintf("%s mtu %d multi_queue vnet_hdr port %d", l.Kind, l.MTU, l.Port)
+	}
 	out := fmt.Sprintf("%s mtu %d address %s", l.Kind, l.MTU, l.MAC)
 	if l.Kind == KindVXLAN {
 		out += fmt.Sprintf(" id %d dstport %d local %s", l.VNI, l.Port, l.Local)
