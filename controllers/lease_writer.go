@@ -184,7 +184,7 @@ func (p *pass) publish(ctx context.Context) {
 		p.cluster = p.snap.cluster()
 	}
 	p.endpoints = endpoints.Make(endpoints.Input{
-		Cluster: p.cluster, Interface: p.effective.Interface, Backend: p.effective.Backend.Type,
+		Cluster: p.cluster, Interface: p.effective.Interface, Backend: p.inEffect().Backend.Type,
 		Settled: len(p.step.Revisions) == 1,
 	})
 	var prefixes []netip.Prefix

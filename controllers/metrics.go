@@ -4,6 +4,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/hopsack-net/hopsack/api/v1alpha1"
 )
 
 // Metrics are the controller's own. Those of the work queue, the leader election and the API client come from
@@ -15,6 +17,11 @@ type Metrics struct {
 	duration prometheus.Histogram
 	writes   *prometheus.CounterVec
 	failures prometheus.Counter
+
+	phases   *prometheus.HistogramVec
+	stalls   *prometheus.CounterVec
+	progress *prometheus.GaugeVec
+	pairs    *prometheus.GaugeVec
 }
 
 // NewMetrics registers the metrics.
@@ -39,8 +46,23 @@ func NewMetrics(registry prometheus.Registerer) (*Metrics, error) {
 		failures: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "hopsack_write_failures_total", Help: "Writes and live reads that failed, conflicts included.",
 		}),
+		phases: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "hopsack_rollout_phase_duration_seconds", Help: "How long rollouts stayed in a phase.",
+			Buckets: []float64{.1, .3, 1, 3, 10, 30, 100, 300, 1000, 3000},
+		}, []string{"phase"}),
+		stalls: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "hopsack_rollout_failures_total", Help: "Times a rollout stalled, by the reason of the condition Stalled.",
+		}, []string{"reason"}),
+		progress: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "hopsack_rollout_nodes", Help: "Nodes by how far they are with the target revision: live, prepared, verified or switched.",
+		}, []string{"state"}),
+		pairs: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "hopsack_rollout_pairs", Help: "Pairs of nodes by state: failing (the target was not proven) or encapsulated (on one segment, but not reached directly).",
+		}, []string{"state"}),
 	}
-	for _, c := range []prometheus.Collector{m.leases, m.subnets, m.nodes, m.duration, m.writes, m.failures} {
+	for _, c := range []prometheus.Collector{
+		m.leases, m.subnets, m.nodes, m.duration, m.writes, m.failures, m.phases, m.stalls, m.progress, m.pairs,
+	} {
 		if err := registry.Register(c); err != nil {
 			return nil, err
 		}
@@ -74,4 +96,22 @@ func (m *Metrics) observe(p *pass, elapsed time.Duration) {
 	m.nodes.WithLabelValues("exhausted").Set(float64(len(p.leases.Exhausted)))
 	m.subnets.WithLabelValues("used").Set(float64(p.leases.Used))
 	m.subnets.WithLabelValues("free").Set(float64(p.leases.Total - p.leases.Used))
+	for state, n := range map[string]int{
+		"live": p.step.Live, "prepared": p.step.Prepared, "verified": p.step.Verified, "switched": p.step.Switched,
+	} {
+		m.progress.WithLabelValues(state).Set(float64(n))
+	}
+	m.pairs.WithLabelValues("failing").Set(float64(p.step.FailingPairCount))
+	m.pairs.WithLabelValues("encapsulated").Set(float64(p.step.EncapsulatedPairCount))
+}
+
+// transition records what changed between two versions of status: a phase that ended, and a stall that began.
+func (m *Metrics) transition(before, after v1alpha1.NetworkConfigStatus) {
+	a, b := before.Rollout, after.Rollout
+	if a != nil && b != nil && a.Phase != b.Phase && a.Phase != v1alpha1.PhaseSettled && a.PhaseStartedAt != nil && b.PhaseStartedAt != nil {
+		m.phases.WithLabelValues(string(a.Phase)).Observe(b.PhaseStartedAt.Sub(a.PhaseStartedAt.Time).Seconds())
+	}
+	if reason := stallReason(after.Conditions); reason != "" && reason != stallReason(before.Conditions) {
+		m.stalls.WithLabelValues(reason).Inc()
+	}
 }

@@ -50,6 +50,8 @@ type Options struct {
 	Metrics *Metrics
 	// ServiceCIDRs says that the API server has the kind ServiceCIDR (Kubernetes 1.33).
 	ServiceCIDRs bool
+	// Fence is the controller's place in the election. Zero: no other controller can exist.
+	Fence Fence
 	// Now is the clock. Default time.Now.
 	Now func() time.Time
 }
@@ -70,6 +72,9 @@ type Reconciler struct {
 func New(o Options) (*Reconciler, error) {
 	if o.Client == nil || o.Live == nil || o.Events == nil || o.Metrics == nil {
 		return nil, errors.New("make reconciler: client, live reader, event recorder and metrics are required")
+	}
+	if o.Fence.Identity != "" && o.Fence.Lease.Name == "" {
+		return nil, errors.New("make reconciler: an identity needs the election's lease")
 	}
 	if o.Now == nil {
 		o.Now = time.Now

@@ -34,12 +34,14 @@ func (p *pass) report(ctx context.Context) {
 	}
 	p.wrote(kindNetworkConfig, "status", after)
 	p.announce(before, after)
+	p.milestones(before, after)
+	p.r.Metrics.transition(before.Status, after.Status)
 	p.snap.config = after
 }
 
 func (p *pass) fillStatus(s *v1alpha1.NetworkConfigStatus, generation int64) {
 	s.ObservedGeneration = generation
-	s.Nodes = v1alpha1.NodeCounts{Total: int32(len(p.cluster.Nodes)), Prepared: int32(p.step.Prepared), Switched: int32(p.step.Switched)}
+	s.Nodes = v1alpha1.NodeCounts{Total: int32(len(p.cluster.Nodes))}
 	for name := range p.cluster.Nodes {
 		if nodeReady(p.cluster.NodeNetworks[name]) {
 			s.Nodes.Ready++
@@ -49,9 +51,7 @@ func (p *pass) fillStatus(s *v1alpha1.NetworkConfigStatus, generation int64) {
 		Total: count(p.leases.Total), Used: count(p.leases.Used), Free: count(p.leases.Total - p.leases.Used),
 	}
 	if p.effective != nil {
-		effective := p.effective.Effective()
-		s.Effective = &effective
-		s.ActiveRevision, s.TargetRevision = p.step.Active, p.step.Status.Target
+		p.fillRollout(s)
 	}
 	for _, c := range p.verdict().conditions() {
 		status := metav1.ConditionFalse
@@ -75,10 +75,13 @@ type verdict struct {
 	teardown *plan.Problem // the deletion waits, for the user or for agents
 	asked    bool          // the user has confirmed it
 	refused  *plan.Problem
+	stalled  *plan.Problem // a rollout does not go on
 	blocked  *plan.Problem // a person must do something for some node
 	rejected *plan.Problem // some node's report is not believed
+	paused   *plan.Problem // the user holds a rollout
 	moving   *plan.Problem
 	notReady *plan.Problem
+	verified *plan.Problem // a dry run has found nothing wrong
 	nodes    int
 	confined plan.Problem
 }
@@ -94,7 +97,7 @@ type conditionFact struct {
 // well; Stalled is True when hopsack cannot go on without a person.
 func (v verdict) conditions() []conditionFact {
 	ready := conditionFact{kind: v1alpha1.ConditionReady}
-	for _, why := range []*plan.Problem{v.teardown, v.refused, v.blocked, v.rejected, v.moving, v.notReady} {
+	for _, why := range []*plan.Problem{v.teardown, v.refused, v.stalled, v.blocked, v.rejected, v.paused, v.moving, v.notReady} {
 		if why != nil {
 			ready.why = *why
 			break
@@ -103,12 +106,23 @@ func (v verdict) conditions() []conditionFact {
 	if ready.why.Reason == "" {
 		ready.true = true
 		ready.why = plan.Problem{Reason: v1alpha1.ReasonReady, Message: fmt.Sprintf("the configuration is in effect on %d nodes", v.nodes)}
-		if v.nodes == 0 {
+		switch {
+		case v.verified != nil:
+			ready.why = *v.verified
+		case v.nodes == 0:
 			ready.why = plan.Problem{Reason: v1alpha1.ReasonNoNodes, Message: "the configuration is in effect; there are no nodes yet"}
 		}
 	}
+	return []conditionFact{ready, v.progressing(), v.stalledFact(), {
+		kind: v1alpha1.ConditionAgentsConfined, true: v.confined.Reason == v1alpha1.ReasonConfined,
+		unknown: v.confined.Reason == v1alpha1.ReasonAdmissionPolicyUnknown, why: v.confined,
+	}}
+}
+
+// stalledFact is True when hopsack cannot go on without a person, or without a change of the network around it.
+func (v verdict) stalledFact() conditionFact {
 	stalled := conditionFact{kind: v1alpha1.ConditionStalled, why: plan.Problem{Reason: v1alpha1.ReasonNotStalled, Message: "nothing needs a person"}}
-	for _, why := range []*plan.Problem{v.refused, v.blocked} {
+	for _, why := range []*plan.Problem{v.refused, v.stalled, v.blocked} {
 		if why != nil && !stalled.true {
 			stalled.true, stalled.why = true, *why
 		}
@@ -116,6 +130,11 @@ func (v verdict) conditions() []conditionFact {
 	if v.teardown != nil && !v.asked {
 		stalled.true, stalled.why = true, *v.teardown
 	}
+	return stalled
+}
+
+// progressing is True while something moves by itself.
+func (v verdict) progressing() conditionFact {
 	progressing := conditionFact{kind: v1alpha1.ConditionProgressing, why: plan.Problem{Reason: v1alpha1.ReasonSettled, Message: "no change is under way"}}
 	switch {
 	case v.teardown != nil && v.asked:
@@ -124,12 +143,14 @@ func (v verdict) conditions() []conditionFact {
 		progressing.true, progressing.why = true, *v.moving
 	case v.refused != nil:
 		progressing.why = plan.Problem{Reason: v1alpha1.ReasonRefused, Message: "the spec was refused; what was in effect stays"}
+	case v.stalled != nil:
+		progressing.why = *v.stalled
+	case v.paused != nil:
+		progressing.why = *v.paused
+	case v.verified != nil:
+		progressing.why = *v.verified
 	}
-	confined := conditionFact{
-		kind: v1alpha1.ConditionAgentsConfined, true: v.confined.Reason == v1alpha1.ReasonConfined,
-		unknown: v.confined.Reason == v1alpha1.ReasonAdmissionPolicyUnknown, why: v.confined,
-	}
-	return []conditionFact{ready, progressing, stalled, confined}
+	return progressing
 }
 
 // verdict looks at the pass.
@@ -144,8 +165,12 @@ func (p *pass) verdict() verdict {
 		v1alpha1.ReasonReservationOverlaps, v1alpha1.ReasonOutsideNetwork,
 	}, p.leases.Problems)
 	v.rejected = p.nodeProblems([]string{v1alpha1.ReasonDuplicatePublicIP, v1alpha1.ReasonPublicIPRejected}, p.endpoints.Problems)
-	if p.effective != nil && p.step.Status.Phase != v1alpha1.PhaseSettled {
-		v.moving = p.movingMessage()
+	if p.effective != nil {
+		v.stalled, v.paused, v.verified = p.step.Stalled, p.pausedMessage(), p.verifiedMessage()
+		back := p.step.Status.Phase == v1alpha1.PhaseRollingBack
+		if p.step.Status.Phase != v1alpha1.PhaseSettled && (back || v.stalled == nil && v.paused == nil) {
+			v.moving = p.movingMessage()
+		}
 	}
 	v.notReady = p.notReadyMessage()
 	return v
@@ -192,18 +217,6 @@ func (p *pass) nodeProblems(reasons []string, problems map[string]plan.Problem) 
 	return nil
 }
 
-func (p *pass) movingMessage() *plan.Problem {
-	doing := map[v1alpha1.RolloutPhase]string{
-		v1alpha1.PhasePreparing: "nodes are preparing to receive", v1alpha1.PhaseSwitching: "nodes are switching to",
-		v1alpha1.PhaseCleaning: "nodes are confirming",
-	}[p.step.Status.Phase]
-	message := fmt.Sprintf("%s revision %s", doing, p.step.Status.Target)
-	if n := len(p.step.Status.WaitingFor); n > 0 {
-		message += fmt.Sprintf(": waiting for %d of %d nodes, %s among them", n, len(p.cluster.Nodes), p.step.Status.WaitingFor[0])
-	}
-	return &plan.Problem{Reason: v1alpha1.ReasonRollingOut, Message: message}
-}
-
 func (p *pass) notReadyMessage() *plan.Problem {
 	var names []string
 	for name := range p.cluster.Nodes {
@@ -244,7 +257,11 @@ func (p *pass) announce(before, after *v1alpha1.NetworkConfig) {
 		case c.Type == v1alpha1.ConditionReady && stalled != nil && stalled.Status == metav1.ConditionTrue && stalled.Reason == c.Reason:
 			continue // Stalled tells it
 		}
-		p.event(after, after.Name, c.Type, eventType, c.Reason, "Report", c.Message)
+		message := c.Message
+		if stallReason(after.Status.Conditions) != "" && after.Status.FailingPairCount > 0 && refusal {
+			message += ": " + pairs(after.Status.FailingPairs, int(after.Status.FailingPairCount))
+		}
+		p.event(after, after.Name, c.Type, eventType, c.Reason, "Report", message)
 	}
 }
 

@@ -14,16 +14,22 @@ func TestVerdict(t *testing.T) {
 		v                           verdict
 		ready, progressing, stalled string // status and reason
 	}{
-		"well":              {verdict{nodes: 3}, "True Ready", "False Settled", "False NotStalled"},
-		"empty cluster":     {verdict{}, "True NoNodes", "False Settled", "False NotStalled"},
-		"joining":           {verdict{nodes: 3, notReady: why("NodesNotReady")}, "False NodesNotReady", "False Settled", "False NotStalled"},
-		"changing":          {verdict{nodes: 3, moving: why("RollingOut"), notReady: why("NodesNotReady")}, "False RollingOut", "True RollingOut", "False NotStalled"},
-		"refused":           {verdict{nodes: 3, refused: why("InvalidSpec")}, "False InvalidSpec", "False Refused", "True InvalidSpec"},
-		"refused meanwhile": {verdict{nodes: 3, refused: why("NeedsRollout"), moving: why("RollingOut")}, "False NeedsRollout", "True RollingOut", "True NeedsRollout"},
-		"exhausted":         {verdict{nodes: 3, blocked: why("SubnetsExhausted"), notReady: why("NodesNotReady")}, "False SubnetsExhausted", "False Settled", "True SubnetsExhausted"},
-		"duplicate":         {verdict{nodes: 3, rejected: why("DuplicatePublicIP")}, "False DuplicatePublicIP", "False Settled", "False NotStalled"},
-		"deletion held":     {verdict{nodes: 3, teardown: why("TeardownPending")}, "False TeardownPending", "False Settled", "True TeardownPending"},
-		"tearing down":      {verdict{nodes: 3, teardown: why("TearingDown"), asked: true}, "False TearingDown", "True TearingDown", "False NotStalled"},
+		"well":                {verdict{nodes: 3}, "True Ready", "False Settled", "False NotStalled"},
+		"empty cluster":       {verdict{}, "True NoNodes", "False Settled", "False NotStalled"},
+		"joining":             {verdict{nodes: 3, notReady: why("NodesNotReady")}, "False NodesNotReady", "False Settled", "False NotStalled"},
+		"changing":            {verdict{nodes: 3, moving: why("RollingOut"), notReady: why("NodesNotReady")}, "False RollingOut", "True RollingOut", "False NotStalled"},
+		"refused":             {verdict{nodes: 3, refused: why("InvalidSpec")}, "False InvalidSpec", "False Refused", "True InvalidSpec"},
+		"refused meanwhile":   {verdict{nodes: 3, refused: why("NeedsRollout"), moving: why("RollingOut")}, "False NeedsRollout", "True RollingOut", "True NeedsRollout"},
+		"exhausted":           {verdict{nodes: 3, blocked: why("SubnetsExhausted"), notReady: why("NodesNotReady")}, "False SubnetsExhausted", "False Settled", "True SubnetsExhausted"},
+		"duplicate":           {verdict{nodes: 3, rejected: why("DuplicatePublicIP")}, "False DuplicatePublicIP", "False Settled", "False NotStalled"},
+		"deletion held":       {verdict{nodes: 3, teardown: why("TeardownPending")}, "False TeardownPending", "False Settled", "True TeardownPending"},
+		"verification failed": {verdict{nodes: 3, stalled: why("VerificationFailed")}, "False VerificationFailed", "False VerificationFailed", "True VerificationFailed"},
+		"going back":          {verdict{nodes: 3, stalled: why("RolledBack"), moving: why("RollingOut")}, "False RolledBack", "True RollingOut", "True RolledBack"},
+		"paused":              {verdict{nodes: 3, paused: why("RolloutPaused"), notReady: why("NodesNotReady")}, "False RolloutPaused", "False RolloutPaused", "False NotStalled"},
+		"dry run passed":      {verdict{nodes: 3, verified: why("Verified")}, "True Verified", "False Verified", "False NotStalled"},
+		"refused, then stalled": {verdict{nodes: 3, refused: why("InvalidSpec"), stalled: why("VerificationFailed")},
+			"False InvalidSpec", "False Refused", "True InvalidSpec"},
+		"tearing down": {verdict{nodes: 3, teardown: why("TearingDown"), asked: true}, "False TearingDown", "True TearingDown", "False NotStalled"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := map[string]string{}

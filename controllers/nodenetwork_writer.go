@@ -90,7 +90,7 @@ func (p *pass) renderAll(ctx context.Context, names []string, subnets map[string
 	each(ctx, p, names, func(ctx context.Context, name string) error {
 		spec := nodespec.Render(nodespec.Input{
 			Config: *p.effective, Step: p.step, Node: p.cluster.Nodes[name], Subnets: subnets[name],
-			VTEP: macs[name],
+			VTEP: macs[name], Check: checkRequest(p.snap.config),
 		})
 		err := p.writeNodeNetwork(ctx, name, spec)
 		if err != nil {
@@ -108,6 +108,9 @@ func (p *pass) writeNodeNetwork(ctx context.Context, name string, spec v1alpha1.
 	before := p.snap.nodeNetwork(name)
 	if before == nil {
 		nn := &v1alpha1.NodeNetwork{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: spec}
+		if err := p.claim(ctx, nn); err != nil {
+			return fmt.Errorf("create nodenetwork %s: %w", name, err)
+		}
 		if err := p.r.Client.Create(ctx, nn); err != nil {
 			return fmt.Errorf("create nodenetwork %s: %w", name, err)
 		}
@@ -120,8 +123,16 @@ func (p *pass) writeNodeNetwork(ctx context.Context, name string, spec v1alpha1.
 	}
 	nn := before.DeepCopy()
 	nn.Spec = spec
+	return p.updateNodeNetwork(ctx, nn)
+}
+
+// updateNodeNetwork is the only way to change a NodeNetwork: of the version the pass has read, and within the fence.
+func (p *pass) updateNodeNetwork(ctx context.Context, nn *v1alpha1.NodeNetwork) error {
+	if err := p.claim(ctx, nn); err != nil {
+		return fmt.Errorf("update nodenetwork %s: %w", nn.Name, err)
+	}
 	if err := p.r.Client.Update(ctx, nn); err != nil {
-		return fmt.Errorf("update nodenetwork %s: %w", name, err)
+		return fmt.Errorf("update nodenetwork %s: %w", nn.Name, err)
 	}
 	p.wrote(kindNodeNetwork, "update", nn)
 	p.snap.putNodeNetwork(nn)
@@ -130,6 +141,9 @@ func (p *pass) writeNodeNetwork(ctx context.Context, name string, spec v1alpha1.
 
 func (p *pass) deleteNodeNetwork(ctx context.Context, name string) error {
 	nn := p.snap.nodeNetwork(name)
+	if err := p.claim(ctx, nn.DeepCopy()); err != nil {
+		return fmt.Errorf("delete nodenetwork %s: %w", name, err)
+	}
 	p.log(ctx).Info("Deleting NodeNetwork", keyNode, name)
 	err := p.r.Client.Delete(ctx, nn, client.Preconditions{UID: &nn.UID, ResourceVersion: &nn.ResourceVersion})
 	if client.IgnoreNotFound(err) != nil {

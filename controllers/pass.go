@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -36,12 +37,21 @@ type pass struct {
 	effective *network.Config
 	// refusal says why the spec is not effective; nil when it is.
 	refusal *plan.Problem
-	step    rollout.Step
-	leases  leases.Plan
+	// target is the revision that effective asks for.
+	target plan.Revision
+	step   rollout.Step
+	leases leases.Plan
 	// endpoints is computed after the writes that it depends on.
 	endpoints endpoints.Result
 	teardown  teardown.Step
 	confined  plan.Problem // the reason and message of AgentsConfined
+
+	// election is who was elected, once somebody has asked; deposed says that it was somebody else.
+	election struct {
+		once sync.Once
+		err  error
+	}
+	deposed atomic.Bool
 
 	mu     sync.Mutex
 	errs   []error
@@ -69,8 +79,15 @@ func (p *pass) run(ctx context.Context) {
 			return
 		}
 		p.release(ctx)
+		p.stamp(ctx)
 		p.allocate(ctx)
+		if p.deposed.Load() {
+			return
+		}
 		p.publish(ctx)
+	}
+	if p.deposed.Load() {
+		return // what is to be said is for its successor to say
 	}
 	p.tellNodes(ctx)
 	p.report(ctx)
@@ -97,9 +114,8 @@ func (p *pass) decide() {
 	if p.effective == nil {
 		return
 	}
-	p.step = rollout.Next(rollout.Input{
-		Now: p.now, Target: rollout.Target(*p.effective), Policy: p.effective.Rollout, Generation: config.Generation, Cluster: p.cluster,
-	})
+	p.target = rollout.Target(*p.effective)
+	p.step = rollout.Next(p.rolloutInput())
 	p.leases = leases.Make(*p.effective, p.cluster, p.now)
 }
 
@@ -142,8 +158,10 @@ func (p *pass) sleep(now time.Time) time.Duration {
 		return retryFirst
 	}
 	d := min(resync, max(p.r.policy.until.Sub(now), retryFirst))
-	if !p.leases.Next.IsZero() {
-		d = min(d, max(p.leases.Next.Sub(now), retryFirst))
+	for _, next := range []time.Time{p.leases.Next, p.step.Wake} {
+		if !next.IsZero() {
+			d = min(d, max(next.Sub(now), retryFirst))
+		}
 	}
 	return d
 }

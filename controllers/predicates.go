@@ -27,13 +27,18 @@ func StripNode(obj any) (any, error) {
 			DeletionTimestamp: n.DeletionTimestamp, Labels: n.Labels,
 		},
 		Spec:   corev1.NodeSpec{PodCIDR: n.Spec.PodCIDR, PodCIDRs: n.Spec.PodCIDRs},
-		Status: corev1.NodeStatus{Addresses: n.Status.Addresses},
+		Status: corev1.NodeStatus{Addresses: n.Status.Addresses, NodeInfo: corev1.NodeSystemInfo{BootID: n.Status.NodeInfo.BootID}},
 	}
 	if v, ok := n.Annotations[v1alpha1.PublicIPAnnotation]; ok {
 		out.Annotations = map[string]string{v1alpha1.PublicIPAnnotation: v}
 	}
 	for _, c := range n.Status.Conditions {
-		if c.Type == corev1.NodeReady || c.Type == corev1.NodeNetworkUnavailable {
+		switch c.Type {
+		case corev1.NodeReady: // how long it has been so tells whether a rollout waits for the node; why is nobody's business
+			out.Status.Conditions = append(out.Status.Conditions, corev1.NodeCondition{
+				Type: c.Type, Status: c.Status, LastTransitionTime: c.LastTransitionTime,
+			})
+		case corev1.NodeNetworkUnavailable:
 			out.Status.Conditions = append(out.Status.Conditions, corev1.NodeCondition{
 				Type: c.Type, Status: c.Status, Reason: c.Reason, Message: c.Message,
 			})
@@ -57,9 +62,15 @@ func nodeChanges() predicate.Predicate {
 			!maps.Equal(before.Annotations, after.Annotations) ||
 			!equality.Semantic.DeepEqual(before.Spec, after.Spec) ||
 			!equality.Semantic.DeepEqual(before.Status.Addresses, after.Status.Addresses) ||
-			nodeCondition(before, corev1.NodeReady).Status != nodeCondition(after, corev1.NodeReady).Status ||
+			before.Status.NodeInfo.BootID != after.Status.NodeInfo.BootID ||
+			!sameReady(nodeCondition(before, corev1.NodeReady), nodeCondition(after, corev1.NodeReady)) ||
 			nodeCondition(before, corev1.NodeNetworkUnavailable) != nodeCondition(after, corev1.NodeNetworkUnavailable)
 	}}
+}
+
+// sameReady compares what plans read of the condition: a heartbeat and another wording change neither.
+func sameReady(a, b corev1.NodeCondition) bool {
+	return a.Status == b.Status && a.LastTransitionTime.Equal(&b.LastTransitionTime)
 }
 
 // nodeCondition is the condition of a stripped Node, zero when it has none.
@@ -93,8 +104,9 @@ func reportChanges() predicate.Predicate {
 func readPart(n *v1alpha1.NodeNetwork) v1alpha1.NodeNetworkStatus {
 	s := n.Status
 	out := v1alpha1.NodeNetworkStatus{
-		ObservedGeneration: s.ObservedGeneration, NodeUID: s.NodeUID, PublicIPs: s.PublicIPs,
+		ObservedGeneration: s.ObservedGeneration, NodeUID: s.NodeUID, BootID: s.BootID, PublicIPs: s.PublicIPs,
 		PreparedRevisions: s.PreparedRevisions, TransmitRevision: s.TransmitRevision,
+		FailedRevision: s.FailedRevision, Verifications: s.Verifications,
 	}
 	for _, t := range []string{v1alpha1.ConditionReady, v1alpha1.ConditionSubnetsAssigned} {
 		if c := meta.FindStatusCondition(s.Conditions, t); c != nil {

@@ -71,6 +71,9 @@ func TestNodeChanges(t *testing.T) {
 		"other condition":      {func(n *corev1.Node) { n.Status.Conditions[0].Status = corev1.ConditionTrue }, false},
 		"wording of Ready":     {func(n *corev1.Node) { n.Status.Conditions[1].Message = "still ready" }, false},
 		"Ready":                {func(n *corev1.Node) { n.Status.Conditions[1].Status = corev1.ConditionUnknown }, true},
+		"Ready since":          {func(n *corev1.Node) { n.Status.Conditions[1].LastTransitionTime = metav1.NewTime(time.Unix(9, 0)) }, true},
+		"reboot":               {func(n *corev1.Node) { n.Status.NodeInfo.BootID = "b2" }, true},
+		"kernel":               {func(n *corev1.Node) { n.Status.NodeInfo.KernelVersion = "7.0" }, false},
 		"address":              {func(n *corev1.Node) { n.Status.Addresses[0].Address = "192.0.2.2" }, true},
 		"podCIDR":              {func(n *corev1.Node) { n.Spec.PodCIDR = "10.244.1.0/24" }, true},
 		"label":                {func(n *corev1.Node) { n.Labels = map[string]string{"zone": "b"} }, true},
@@ -113,6 +116,12 @@ func TestReportChanges(t *testing.T) {
 		"address":  {func(n *v1alpha1.NodeNetwork) { n.Status.PublicIPs = []string{"192.0.2.1"} }, true},
 		"Ready":    {func(n *v1alpha1.NodeNetwork) { n.Status.Conditions[0].Status = metav1.ConditionFalse }, true},
 		"prepared": {func(n *v1alpha1.NodeNetwork) { n.Status.PreparedRevisions = []string{"a"} }, true},
+		"reboot":   {func(n *v1alpha1.NodeNetwork) { n.Status.BootID = "b2" }, true},
+		"verified": {func(n *v1alpha1.NodeNetwork) { n.Status.Verifications = []v1alpha1.Verification{{Revision: "a"}} }, true},
+		"failed":   {func(n *v1alpha1.NodeNetwork) { n.Status.FailedRevision = &v1alpha1.FailedRevision{Revision: "a"} }, true},
+		"leader":   {func(n *v1alpha1.NodeNetwork) { n.Annotations = map[string]string{v1alpha1.LeaderAnnotation: "other"} }, true},
+		"paths":    {func(n *v1alpha1.NodeNetwork) { n.Status.Paths = &v1alpha1.PathCounts{Direct: 1} }, false},
+		"check":    {func(n *v1alpha1.NodeNetwork) { n.Status.Check = &v1alpha1.CheckResult{Request: "1"} }, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			after := base.DeepCopy()

@@ -139,11 +139,7 @@ func (s *snapshot) cluster() plan.Cluster {
 		c.Nodes[name] = parseNode(n)
 	}
 	for name, nn := range s.nodeNetworks {
-		uid := ""
-		if n := s.nodes[name]; n != nil {
-			uid = string(n.UID)
-		}
-		c.NodeNetworks[name] = parseNodeNetwork(nn, uid)
+		c.NodeNetworks[name] = parseNodeNetwork(nn, c.Nodes[name])
 	}
 	for p, l := range s.leases {
 		c.Leases[p] = parseLease(p, l)
@@ -154,8 +150,10 @@ func (s *snapshot) cluster() plan.Cluster {
 func parseNode(n *corev1.Node) plan.Node {
 	out := plan.Node{
 		Name: n.Name, UID: string(n.UID), Created: n.CreationTimestamp.Time, Labels: n.Labels,
-		Ready: nodeCondition(n, corev1.NodeReady).Status == corev1.ConditionTrue, BootID: n.Status.NodeInfo.BootID,
+		BootID: n.Status.NodeInfo.BootID,
 	}
+	ready := nodeCondition(n, corev1.NodeReady)
+	out.Ready, out.ReadyChanged = ready.Status == corev1.ConditionTrue, ready.LastTransitionTime.Time
 	for _, a := range n.Status.Addresses {
 		addr, err := netip.ParseAddr(a.Address)
 		if err != nil || addr.Zone() != "" {
@@ -200,10 +198,12 @@ func publicIPs(n *corev1.Node) (good []netip.Addr, bad []string) {
 	return good, bad
 }
 
-func parseNodeNetwork(nn *v1alpha1.NodeNetwork, nodeUID string) plan.NodeNetwork {
+// parseNodeNetwork parses the NodeNetwork of a Node, which is zero when the Node is gone.
+func parseNodeNetwork(nn *v1alpha1.NodeNetwork, node plan.Node) plan.NodeNetwork {
 	out := plan.NodeNetwork{
 		Name: nn.Name, NodeUID: nn.Spec.NodeUID, Bridge: nn.Spec.CNI.Bridge, Transmit: nn.Spec.Transmit,
-		Teardown: nn.Spec.Teardown == v1alpha1.TeardownRequested, Report: parseReport(nn, nodeUID),
+		Teardown: nn.Spec.Teardown == v1alpha1.TeardownRequested, Leader: nn.Annotations[v1alpha1.LeaderAnnotation],
+		Report: parseReport(nn, node),
 	}
 	out.VTEP, _ = network.ParseMAC(nn.Spec.VTEPMAC)
 	for _, s := range nn.Spec.Subnets {
@@ -224,12 +224,25 @@ func parseNodeNetwork(nn *v1alpha1.NodeNetwork, nodeUID string) plan.NodeNetwork
 	return out
 }
 
-func parseReport(nn *v1alpha1.NodeNetwork, nodeUID string) plan.Report {
+// parseReport says what the report of a Node's agent is worth. What an agent said before the machine's last boot speaks of a
+// kernel that is gone: it has no device and no route of what the report claims.
+func parseReport(nn *v1alpha1.NodeNetwork, node plan.Node) plan.Report {
 	s := nn.Status
+	sameNode := node.UID != "" && s.NodeUID == node.UID && nn.Spec.NodeUID == node.UID
+	sameBoot := node.BootID == "" || s.BootID == node.BootID
 	out := plan.Report{
-		Known:    nodeUID != "" && s.NodeUID == nodeUID && nn.Spec.NodeUID == nodeUID,
+		Known:    sameNode && sameBoot,
 		Current:  s.ObservedGeneration >= nn.Generation,
 		Prepared: s.PreparedRevisions, Transmit: s.TransmitRevision,
+	}
+	if f := s.FailedRevision; f != nil {
+		out.Failed, out.FailedPeers = f.Revision, f.Failing
+	}
+	if len(s.Verifications) > 0 {
+		out.Verifications = make(map[string]v1alpha1.Verification, len(s.Verifications))
+		for _, v := range s.Verifications {
+			out.Verifications[v.Revision] = v
+		}
 	}
 	for _, a := range s.PublicIPs {
 		if addr, err := netip.ParseAddr(a); err == nil && addr.IsGlobalUnicast() && addr.Zone() == "" {

@@ -17,21 +17,27 @@ import (
 func TestReportCounts(t *testing.T) {
 	for name, tc := range map[string]struct {
 		node, spec, reported string // UIDs
+		boot, bootReported   string
 		generation, observed int64
 		known, current       bool
 	}{
-		"current":                        {"u1", "u1", "u1", 3, 3, true, true},
-		"about an older spec":            {"u1", "u1", "u1", 3, 2, true, false},
-		"of the machine before":          {"u2", "u2", "u1", 3, 3, false, true},
-		"of the machine before, not yet": {"u2", "u1", "u1", 3, 3, false, true},
-		"before the spec names the node": {"u2", "u1", "u2", 3, 3, false, true},
-		"no Node":                        {"", "u1", "u1", 3, 3, false, true},
-		"nothing at all":                 {"", "", "", 1, 0, false, false},
+		"current":                        {"u1", "u1", "u1", "b1", "b1", 3, 3, true, true},
+		"about an older spec":            {"u1", "u1", "u1", "b1", "b1", 3, 2, true, false},
+		"of the machine before":          {"u2", "u2", "u1", "b1", "b1", 3, 3, false, true},
+		"of the machine before, not yet": {"u2", "u1", "u1", "b1", "b1", 3, 3, false, true},
+		"before the spec names the node": {"u2", "u1", "u2", "b1", "b1", 3, 3, false, true},
+		"no Node":                        {"", "u1", "u1", "", "b1", 3, 3, false, true},
+		"nothing at all":                 {"", "", "", "", "", 1, 0, false, false},
+		"of the boot before":             {"u1", "u1", "u1", "b2", "b1", 3, 3, false, true},
+		"the agent rebooted first":       {"u1", "u1", "u1", "b1", "b2", 3, 3, false, true},
+		"the agent names no boot":        {"u1", "u1", "u1", "b1", "", 3, 3, false, true},
+		"the Node names no boot":         {"u1", "u1", "u1", "", "b1", 3, 3, true, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			nn := &v1alpha1.NodeNetwork{ObjectMeta: metav1.ObjectMeta{Generation: tc.generation}}
 			nn.Spec.NodeUID, nn.Status.NodeUID, nn.Status.ObservedGeneration = tc.spec, tc.reported, tc.observed
-			got := parseReport(nn, tc.node)
+			nn.Status.BootID = tc.bootReported
+			got := parseReport(nn, plan.Node{UID: tc.node, BootID: tc.boot})
 			if got.Known != tc.known || got.Current != tc.current {
 				t.Errorf("known %v, current %v, want %v, %v", got.Known, got.Current, tc.known, tc.current)
 			}
@@ -45,13 +51,19 @@ func TestReportParsed(t *testing.T) {
 	nn.Status = v1alpha1.NodeNetworkStatus{
 		NodeUID: "u1", ObservedGeneration: 1, PublicIPs: []string{"192.0.2.1", "nonsense", "127.0.0.1", "fe80::1%eth0", "fd00::1"},
 		PreparedRevisions: []string{"a"}, TransmitRevision: "a",
-		Conditions: []metav1.Condition{{Type: v1alpha1.ConditionReady, Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonCleanedUp, Message: "m"}},
+		FailedRevision: &v1alpha1.FailedRevision{Revision: "b", Failing: []v1alpha1.FailingPeer{{Node: "n2", Reason: v1alpha1.ProbeNoAnswer}}},
+		Verifications:  []v1alpha1.Verification{{Revision: "a", Peers: 2, Verified: 2}, {Revision: "b", Peers: 2, FailingCount: 1}},
+		Conditions:     []metav1.Condition{{Type: v1alpha1.ConditionReady, Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonCleanedUp, Message: "m"}},
 	}
 	want := plan.Report{
 		Known: true, Current: true, PublicIPs: []netip.Addr{netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("fd00::1")},
+		Failed: "b", FailedPeers: []v1alpha1.FailingPeer{{Node: "n2", Reason: v1alpha1.ProbeNoAnswer}},
+		Verifications: map[string]v1alpha1.Verification{
+			"a": {Revision: "a", Peers: 2, Verified: 2}, "b": {Revision: "b", Peers: 2, FailingCount: 1},
+		},
 		Prepared: []string{"a"}, Transmit: "a", CleanedUp: true, Word: "False", Reason: v1alpha1.ReasonCleanedUp, Message: "m",
 	}
-	if diff := cmp.Diff(want, parseReport(nn, "u1"), cmpopts.EquateComparable(netip.Addr{})); diff != "" {
+	if diff := cmp.Diff(want, parseReport(nn, plan.Node{UID: "u1"}), cmpopts.EquateComparable(netip.Addr{})); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
 }

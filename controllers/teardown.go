@@ -33,7 +33,7 @@ func (p *pass) hold(ctx context.Context) bool {
 // remember records a configuration that was just accepted before it is acted upon: if a later spec is refused, this is the one
 // that stays.
 func (p *pass) remember(ctx context.Context) bool {
-	want := p.effective.Effective()
+	want := p.inEffect().Effective()
 	if p.refusal != nil || p.snap.config.Status.Effective != nil && sameSpec(*p.snap.config.Status.Effective, want) {
 		return true
 	}

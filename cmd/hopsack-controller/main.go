@@ -18,8 +18,12 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/uuid"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/client-go/tools/leaderelection/resourcelock"
 	"k8s.io/klog/v2"
 	"k8s.io/klog/v2/textlogger"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -71,11 +75,15 @@ func run(ctx context.Context, args []string) error {
 	ctrl.SetLogger(log)
 	klog.SetLogger(log)
 
-	mgr, err := newManager(o)
+	fence, err := newFence(o)
 	if err != nil {
 		return err
 	}
-	if err := addController(mgr); err != nil {
+	mgr, err := newManager(o, fence)
+	if err != nil {
+		return err
+	}
+	if err := addController(mgr, fence); err != nil {
 		return err
 	}
 	if err := mgr.Start(ctx); err != nil {
@@ -113,7 +121,39 @@ func podNamespace() string {
 	return strings.TrimSpace(string(b))
 }
 
-func newManager(o options) (ctrl.Manager, error) {
+// newFence names this process for the election: by its host, for people, and by a random part, because a process that was
+// started anew is another one. Without an election there is nobody to be told apart from.
+func newFence(o options) (controllers.Fence, error) {
+	if !o.leaderElect {
+		return controllers.Fence{}, nil
+	}
+	host, err := os.Hostname()
+	if err != nil {
+		return controllers.Fence{}, fmt.Errorf("name the process: %w", err)
+	}
+	return controllers.Fence{
+		Identity: host + "_" + string(uuid.NewUUID()),
+		Lease:    types.NamespacedName{Namespace: o.electionNamespace, Name: o.electionID},
+	}, nil
+}
+
+// renewDeadline is how long a leader tries to keep the election before it gives up: controller-runtime's default.
+const renewDeadline = 10 * time.Second
+
+// newLock makes the election's lock, nil without an election. The manager would make one as well, under a name of its own.
+func newLock(config *rest.Config, fence controllers.Fence) (resourcelock.Interface, error) {
+	if fence.Identity == "" {
+		return nil, nil
+	}
+	lock, err := resourcelock.NewFromKubeconfig(resourcelock.LeasesResourceLock, fence.Lease.Namespace, fence.Lease.Name,
+		resourcelock.ResourceLockConfig{Identity: fence.Identity}, config, renewDeadline)
+	if err != nil {
+		return nil, fmt.Errorf("make election lock: %w", err)
+	}
+	return lock, nil
+}
+
+func newManager(o options, fence controllers.Fence) (ctrl.Manager, error) {
 	config, err := clientcmd.BuildConfigFromFlags("", o.kubeconfig)
 	if err != nil {
 		return nil, fmt.Errorf("read kubeconfig: %w", err)
@@ -126,6 +166,10 @@ func newManager(o options) (ctrl.Manager, error) {
 	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
 		return nil, fmt.Errorf("build scheme: %w", err)
 	}
+	lock, err := newLock(config, fence)
+	if err != nil {
+		return nil, err
+	}
 	mgr, err := ctrl.NewManager(config, ctrl.Options{
 		Scheme:                 scheme,
 		Metrics:                metricsserver.Options{BindAddress: o.metricsAddress},
@@ -134,9 +178,11 @@ func newManager(o options) (ctrl.Manager, error) {
 			DefaultTransform: cache.TransformStripManagedFields(),
 			ByObject:         map[client.Object]cache.ByObject{&corev1.Node{}: {Transform: controllers.StripNode}},
 		},
-		LeaderElection:          o.leaderElect,
-		LeaderElectionID:        o.electionID,
-		LeaderElectionNamespace: o.electionNamespace,
+		LeaderElection:                      o.leaderElect,
+		LeaderElectionID:                    o.electionID,
+		LeaderElectionNamespace:             o.electionNamespace,
+		LeaderElectionResourceLockInterface: lock,
+		RenewDeadline:                       new(renewDeadline),
 		// The process ends right after the manager, so the successor need not wait for the lease to expire.
 		LeaderElectionReleaseOnCancel: true,
 	})
@@ -164,7 +210,7 @@ func cachesSynced(mgr ctrl.Manager) healthz.Checker {
 	}
 }
 
-func addController(mgr ctrl.Manager) error {
+func addController(mgr ctrl.Manager, fence controllers.Fence) error {
 	serviceCIDRs, err := controllers.HasServiceCIDRs(mgr.GetRESTMapper())
 	if err != nil {
 		return err
@@ -175,7 +221,7 @@ func addController(mgr ctrl.Manager) error {
 	}
 	r, err := controllers.New(controllers.Options{
 		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Events: mgr.GetEventRecorder("hopsack-controller"),
-		Metrics: m, ServiceCIDRs: serviceCIDRs,
+		Metrics: m, ServiceCIDRs: serviceCIDRs, Fence: fence,
 	})
 	if err != nil {
 		return err
