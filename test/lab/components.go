@@ -57,7 +57,7 @@ func (c *Cluster) component(s *state, name string) (component, error) {
 	if _, ok := s.node(node); !ok {
 		return component{}, fmt.Errorf("no node %s in the lab", node)
 	}
-	argv := []string{filepath.Join(c.binDir, "hopsack-agent"), "--node-name=" + node, "--kubeconfig=" + c.Credentials(name)}
+	argv := []string{filepath.Join(c.binDir, "hopsack-agent"), "--node-name=" + node, "--kubeconfig=" + c.agentKubeconfig(s, node)}
 	return component{name, node, append(argv, s.AgentArgs...), "http://127.0.0.1:10473/healthz"}, nil
 }
 
@@ -72,15 +72,32 @@ const startTimeout = 60 * time.Second
 // Start starts a component with the arguments it had before and waits until it is healthy. One that runs is left alone.
 func (c *Cluster) Start(ctx context.Context, name string) error {
 	return c.withState(ctx, func(s *state) error {
-		comp, err := c.component(s, name)
-		if err != nil {
+		if err := c.start(ctx, s, name); err != nil {
 			return err
 		}
-		if err := c.launch(comp); err != nil {
-			return err
+		if name == APIServer {
+			// What booted meanwhile could not say so.
+			return c.announceBoots(ctx, s)
 		}
-		return c.ready(ctx, comp)
+		return nil
 	})
+}
+
+// start starts a component unless it runs, with what it needs, and waits until it is healthy.
+func (c *Cluster) start(ctx context.Context, s *state, name string) error {
+	comp, err := c.component(s, name)
+	if err != nil {
+		return err
+	}
+	if node, ok := strings.CutPrefix(name, agentPrefix); ok {
+		if err := c.startProxy(ctx, s, node); err != nil {
+			return err
+		}
+	}
+	if err := c.launch(comp); err != nil {
+		return err
+	}
+	return c.ready(ctx, comp)
 }
 
 // Stop asks a component to end (SIGTERM) and waits until it has. One that does not run is success.
@@ -144,6 +161,12 @@ func (c *Cluster) end(ctx context.Context, s *state, name string, sig unix.Signa
 	}
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
+	if sig != unix.SIGKILL {
+		// One that stands still would not hear.
+		if err := r.Signal(unix.SIGCONT); err != nil {
+			return err
+		}
+	}
 	if err := r.End(ctx, sig); err != nil {
 		return err
 	}

@@ -70,7 +70,7 @@ func (c *Cluster) endAll(ctx context.Context) ([]string, error) {
 // removeState removes what Up and its friends keep in the state directory, but not the logs.
 func (c *Cluster) removeState() error {
 	var errs []error
-	for _, name := range []string{"lab.json", "kubeconfig", "pki", "etcd", "nodes", "pods", "credentials", "manifests"} {
+	for _, name := range []string{"lab.json", "kubeconfig", "pki", "etcd", "nodes", "pods", "credentials", "manifests", "delays"} {
 		errs = append(errs, os.RemoveAll(c.path(name)))
 	}
 	return errors.Join(errs...)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 
+	"github.com/hopsack-net/hopsack/test/lab/internal/delay"
 	"github.com/hopsack-net/hopsack/test/lab/internal/machine"
 	"github.com/hopsack-net/hopsack/test/lab/internal/proc"
 	"github.com/hopsack-net/hopsack/test/lab/internal/sandbox"
@@ -20,6 +21,8 @@ func RunHidden(args []string) (handled bool, err error) {
 		return true, machine.Hold()
 	case proc.SpawnCommand:
 		return true, proc.Spawn(args[1:])
+	case delay.Command:
+		return true, delay.Serve(context.Background(), args[1:])
 	case sandbox.Command:
 		return true, sandbox.Serve(context.Background(), os.Stdin, os.Stdout)
 	}

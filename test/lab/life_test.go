@@ -118,8 +118,18 @@ func stepReboot(t *testing.T, c *lab.Cluster) {
 	if want := "/var/lib/hopsack/kept\neth0\nlo\n10-stand-in.conflist\n"; got != want {
 		t.Errorf("n2 after a reboot: got %q, want %q", got, want)
 	}
-	if again := mustExec(t, c, "n2", "cat", "/proc/sys/kernel/random/boot_id"); again == boot {
+	again := mustExec(t, c, "n2", "cat", "/proc/sys/kernel/random/boot_id")
+	if again == boot {
 		t.Errorf("n2 has the boot ID %s before and after", boot)
+	}
+	if got := nodeBootID(t, c, "n2"); got != strings.TrimSpace(again) {
+		t.Errorf("Node object of n2: boot ID %q, want %q", got, again)
+	}
+	if err := c.RebootNode(ctx, "n2"); err != nil {
+		t.Fatal(err)
+	}
+	if got := nodeBootID(t, c, "n2"); got == strings.TrimSpace(again) {
+		t.Errorf("Node object of n2 has the boot ID %s before and after a reboot", got)
 	}
 	pods, err := c.Pods()
 	if err != nil || len(pods) != 1 || pods[0].Name != "r" {

@@ -71,12 +71,13 @@ func (c *Cluster) DelNode(ctx context.Context, name string) error {
 			return err
 		}
 		s.Nodes = without(s.Nodes, n)
-		return c.save(s)
+		return c.forgetFaults(s, name)
 	})
 }
 
 // RebootNode ends everything on a node at once, as a power failure does, and starts it again: its disk (/etc/cni,
-// /var/lib/cni, /var/lib/hopsack) stays, its pods, /run and kernel state are gone. The API server need not be up.
+// /var/lib/cni, /var/lib/hopsack) stays, its pods, /run and kernel state are gone, and its boot ID is another one, which its
+// Node object says (once the API server is up again, when it is not). The API server need not be up.
 func (c *Cluster) RebootNode(ctx context.Context, name string) error {
 	return c.withState(ctx, func(s *state) error {
 		n, ok := s.node(name)
@@ -88,6 +89,11 @@ func (c *Cluster) RebootNode(ctx context.Context, name string) error {
 		}
 		if err := c.buildNode(n); err != nil {
 			return err
+		}
+		if c.Running(APIServer) {
+			if err := c.announceBoots(ctx, s); err != nil {
+				c.say("node %s: its new boot ID is not in its Node object: %v", n.Name, err)
+			}
 		}
 		return c.startAgent(ctx, s, n)
 	})
@@ -183,7 +189,7 @@ func (c *Cluster) endMachine(ctx context.Context, name string) error {
 	if err != nil && !isGone(err) {
 		return fmt.Errorf("end machine %s: %w", name, err)
 	}
-	components := []string{Agent(name)}
+	components := []string{Agent(name), proxy(name)}
 	if name == placeControlPlane {
 		components = []string{ETCD, APIServer, Controller}
 	}

@@ -27,7 +27,11 @@ func (c *Cluster) register(ctx context.Context, n Node) error {
 	if err != nil {
 		return err
 	}
-	if err := ensureNode(ctx, api, n); err != nil {
+	boot, err := c.bootID(n.Name)
+	if err != nil {
+		return err
+	}
+	if err := ensureNode(ctx, api, n, boot); err != nil {
 		return err
 	}
 	return c.issueCredentials(ctx, api, Agent(n.Name), "hopsack-agent", n.Name)
@@ -51,7 +55,7 @@ func (c *Cluster) unregister(ctx context.Context, n Node) error {
 }
 
 // ensureNode makes the Node object that a kubelet would have registered, with the status it would report.
-func ensureNode(ctx context.Context, api client.Client, n Node) error {
+func ensureNode(ctx context.Context, api client.Client, n Node, boot string) error {
 	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{
 		Name:   n.Name,
 		Labels: map[string]string{corev1.LabelHostname: n.Name, corev1.LabelOSStable: "linux"},
@@ -69,6 +73,7 @@ func ensureNode(ctx context.Context, api client.Client, n Node) error {
 	for _, addr := range n.Addrs() {
 		node.Status.Addresses = append(node.Status.Addresses, corev1.NodeAddress{Type: corev1.NodeInternalIP, Address: addr.String()})
 	}
+	node.Status.NodeInfo.BootID = boot
 	if !hasCondition(node, corev1.NodeReady) {
 		now := metav1.Now()
 		node.Status.Conditions = append(node.Status.Conditions, corev1.NodeCondition{

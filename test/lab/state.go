@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // ErrNotUp says that no lab is up in the state directory.
@@ -62,6 +63,11 @@ type state struct {
 	BinDir         string   `json:"binDir"`
 	AgentArgs      []string `json:"agentArgs,omitempty"`
 	ControllerArgs []string `json:"controllerArgs,omitempty"`
+	// Cuts are by node; see Cut.
+	Cuts map[string][]Cut `json:"cuts,omitempty"`
+	// Delays are by node and resource. A node that has an entry, even an empty one, has an agent that speaks to the API through
+	// a proxy; see Delay.
+	Delays map[string]map[string]time.Duration `json:"delays,omitempty"`
 }
 
 func (s *state) node(name string) (Node, bool) {

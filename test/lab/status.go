@@ -3,9 +3,13 @@ package lab
 import (
 	"context"
 	"errors"
+	"fmt"
+	"maps"
 	"net/netip"
+	"slices"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -33,6 +37,8 @@ type ComponentStatus struct {
 	PID int
 	// Started is zero when the component does not run.
 	Started time.Time
+	// Paused says that it runs and stands still.
+	Paused bool
 }
 
 // NodeStatus is one node.
@@ -44,6 +50,8 @@ type NodeStatus struct {
 	Running bool
 	// Network is what its NodeNetwork says of Ready, for example "Ready" or "WaitingForSubnet"; "-" when there is none.
 	Network string
+	// Faults are those in force, for people: "cut from api", "leases 5s late", "not Ready for 1m0s".
+	Faults []string
 }
 
 // Status looks at everything. It works on half a lab, too; an API server that does not answer leaves Network at "unknown".
@@ -78,7 +86,8 @@ func (c *Cluster) Status(ctx context.Context) (Status, error) {
 			Node:    n,
 			Addrs:   n.Addrs(),
 			Running: c.Running(machineRecord(n.Name)) && ns.Exists(netnsPath(n.Name)),
-			Network: networks(n.Name),
+			Network: networks.of(n.Name),
+			Faults:  append(s.faults(n.Name), networks.faults[n.Name]...),
 		})
 	}
 	st.Pods, err = c.Pods()
@@ -90,36 +99,72 @@ func (c *Cluster) componentStatus(name string) (ComponentStatus, error) {
 	if errors.Is(err, proc.ErrGone) || (err == nil && !r.Alive()) {
 		return ComponentStatus{Name: name}, nil
 	}
-	return ComponentStatus{Name: name, PID: r.PID, Started: r.Started}, err
+	return ComponentStatus{Name: name, PID: r.PID, Started: r.Started, Paused: r.Stopped()}, err
 }
 
-// networks returns a function from a node to what its NodeNetwork says of Ready.
-func (c *Cluster) networks(ctx context.Context) func(string) string {
-	unknown := func(string) string { return "unknown" }
+// seen is what the API server says of the nodes.
+type seen struct {
+	// answered is false when it did not.
+	answered bool
+	reasons  map[string]string
+	faults   map[string][]string
+}
+
+// of is what a node's NodeNetwork says of Ready.
+func (s seen) of(node string) string {
+	if !s.answered {
+		return "unknown"
+	}
+	if reason, ok := s.reasons[node]; ok {
+		return reason
+	}
+	return "-"
+}
+
+// networks asks the API server for what it knows of the nodes.
+func (c *Cluster) networks(ctx context.Context) seen {
 	if !c.Running(APIServer) {
-		return unknown
+		return seen{}
 	}
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
 	defer cancel()
 	api, err := c.Client()
 	if err != nil {
-		return unknown
+		return seen{}
 	}
 	var list v1alpha1.NodeNetworkList
-	if err := api.List(ctx, &list, &client.ListOptions{}); err != nil {
-		return unknown
+	var nodes corev1.NodeList
+	if err := errors.Join(api.List(ctx, &list, &client.ListOptions{}), api.List(ctx, &nodes)); err != nil {
+		return seen{}
 	}
-	reasons := map[string]string{}
+	out := seen{answered: true, reasons: map[string]string{}, faults: map[string][]string{}}
 	for _, nn := range list.Items {
-		reasons[nn.Name] = "-"
+		out.reasons[nn.Name] = "-"
 		if ready := meta.FindStatusCondition(nn.Status.Conditions, v1alpha1.ConditionReady); ready != nil {
-			reasons[nn.Name] = ready.Reason
+			out.reasons[nn.Name] = ready.Reason
 		}
 	}
-	return func(node string) string {
-		if reason, ok := reasons[node]; ok {
-			return reason
+	for _, n := range nodes.Items {
+		for _, cond := range n.Status.Conditions {
+			if cond.Type == corev1.NodeReady && cond.Status != corev1.ConditionTrue {
+				age := time.Since(cond.LastTransitionTime.Time).Round(time.Second)
+				out.faults[n.Name] = append(out.faults[n.Name], fmt.Sprintf("not Ready for %s", age))
+			}
 		}
-		return "-"
 	}
+	return out
+}
+
+// faults are those that the lab has put on a node and remembers.
+func (s *state) faults(node string) []string {
+	var out []string
+	for _, what := range s.Cuts[node] {
+		out = append(out, "cut from "+string(what))
+	}
+	for _, name := range slices.Sorted(maps.Keys(delayable)) {
+		if d := s.Delays[node][delayable[name]]; d > 0 {
+			out = append(out, fmt.Sprintf("%s %s late", name, d))
+		}
+	}
+	return out
 }

@@ -1,8 +1,10 @@
 package lab
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"net"
 	"net/netip"
 	"os"
@@ -219,10 +221,19 @@ func addVeth(sw *netlink.Handle, machine, device, port string) error {
 	}
 	defer target.Close()
 	return sw.LinkAdd(&netlink.Veth{
-		LinkAttrs:     netlink.LinkAttrs{Name: port},
-		PeerName:      device,
-		PeerNamespace: netlink.NsFd(int(target)),
+		LinkAttrs:        netlink.LinkAttrs{Name: port},
+		PeerName:         device,
+		PeerNamespace:    netlink.NsFd(int(target)),
+		PeerHardwareAddr: hardwareAddr(port),
 	})
+}
+
+// hardwareAddr gives what is plugged into a port of the switch the same address every time, as a card has: neighbours would
+// go on sending to a node's former address for seconds after it rebooted.
+func hardwareAddr(port string) net.HardwareAddr {
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(port))
+	return binary.BigEndian.AppendUint32(net.HardwareAddr{0x02, 0x1a}, h.Sum32())
 }
 
 func addAddr(h *netlink.Handle, device string, addr netip.Prefix) error {

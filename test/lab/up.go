@@ -148,6 +148,9 @@ func (c *Cluster) buildMachines(s *state) error {
 	if err := buildUnderlay(); err != nil {
 		return err
 	}
+	if err := c.enforceCuts(s); err != nil {
+		return err
+	}
 	if err := c.makePKI(); err != nil {
 		return err
 	}
@@ -216,24 +219,10 @@ func (c *Cluster) startController(ctx context.Context, s *state) error {
 	if err := c.issueCredentials(ctx, api, Controller, "hopsack-controller", ""); err != nil {
 		return err
 	}
-	comp, err := c.component(s, Controller)
-	if err != nil {
-		return err
-	}
-	if err := c.launch(comp); err != nil {
-		return err
-	}
-	return c.ready(ctx, comp)
+	return c.start(ctx, s, Controller)
 }
 
 // startAgent starts a node's agent unless it runs and waits until it is healthy.
 func (c *Cluster) startAgent(ctx context.Context, s *state, n Node) error {
-	comp, err := c.component(s, Agent(n.Name))
-	if err != nil {
-		return err
-	}
-	if err := c.launch(comp); err != nil {
-		return err
-	}
-	return c.ready(ctx, comp)
+	return c.start(ctx, s, Agent(n.Name))
 }

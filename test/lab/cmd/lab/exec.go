@@ -121,9 +121,11 @@ func lendTerminal(cmd *exec.Cmd) (takeBack func()) {
 
 func componentCommand(o *options, verb string) *cobra.Command {
 	texts := map[string]string{
-		"start": "Start a component again and wait until it is healthy",
-		"stop":  "Stop a component gracefully and wait until it has ended (apiserver: a minute)",
-		"kill":  "Kill a component",
+		"start":  "Start a component again and wait until it is healthy",
+		"stop":   "Stop a component gracefully and wait until it has ended (apiserver: a minute)",
+		"kill":   "Kill a component",
+		"pause":  "Stop a component where it is (SIGSTOP): it keeps its connections and answers nothing",
+		"resume": "Let a component that was paused go on",
 	}
 	return &cobra.Command{
 		Use:   verb + " agent/NODE | controller | apiserver | etcd ...",
@@ -137,14 +139,16 @@ func componentCommand(o *options, verb string) *cobra.Command {
 				return err
 			}
 			act := map[string]func(*lab.Cluster, string) error{
-				"start": func(c *lab.Cluster, name string) error { return c.Start(cmd.Context(), name) },
-				"stop":  func(c *lab.Cluster, name string) error { return c.Stop(cmd.Context(), name) },
-				"kill":  func(c *lab.Cluster, name string) error { return c.Kill(cmd.Context(), name) },
+				"start":  func(c *lab.Cluster, name string) error { return c.Start(cmd.Context(), name) },
+				"stop":   func(c *lab.Cluster, name string) error { return c.Stop(cmd.Context(), name) },
+				"kill":   func(c *lab.Cluster, name string) error { return c.Kill(cmd.Context(), name) },
+				"pause":  func(c *lab.Cluster, name string) error { return c.Pause(cmd.Context(), name) },
+				"resume": func(c *lab.Cluster, name string) error { return c.Resume(cmd.Context(), name) },
 			}[verb]
 			// An API server without its etcd neither starts nor ends well.
 			slices.SortStableFunc(args, func(a, b string) int {
 				order := map[string]int{"apiserver": 1, "etcd": 2}
-				if verb == "start" {
+				if verb == "start" || verb == "resume" {
 					order = map[string]int{"etcd": -2, "apiserver": -1}
 				}
 				return order[a] - order[b]
@@ -153,7 +157,9 @@ func componentCommand(o *options, verb string) *cobra.Command {
 				if err := act(c, name); err != nil {
 					return err
 				}
-				fmt.Fprintf(os.Stderr, "%s: %s\n", name, map[string]string{"start": "running", "stop": "stopped", "kill": "killed"}[verb])
+				fmt.Fprintf(os.Stderr, "%s: %s\n", name, map[string]string{
+					"start": "running", "stop": "stopped", "kill": "killed", "pause": "paused", "resume": "running",
+				}[verb])
 			}
 			return nil
 		},

@@ -69,6 +69,7 @@ It needs root. Every command can be repeated.`,
   lab pod add a --node n1 && lab pod add b --node n2
   lab exec a -- ping -c 3 "$(lab pod ip b)"
   lab kubectl get networkconfig,subnetleases,nodenetworks
+  lab cut n2 api && lab delay agent/n1 leases 5s && lab pause controller
   lab down`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
@@ -83,6 +84,8 @@ It needs root. Every command can be repeated.`,
 		execCommand(o), kubectlCommand(o),
 		lossCommand(o),
 		componentCommand(o, "start"), componentCommand(o, "stop"), componentCommand(o, "kill"),
+		componentCommand(o, "pause"), componentCommand(o, "resume"),
+		joinCommand(o), cutCommand(o), uncutCommand(o), delayCommand(o),
 	)
 	return cmd
 }

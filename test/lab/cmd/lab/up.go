@@ -121,9 +121,13 @@ func printStatus(out io.Writer, c *lab.Cluster, st lab.Status) error {
 			fmt.Fprintf(w, "%s\tstopped\t-\t-\n", comp.Name)
 			continue
 		}
-		fmt.Fprintf(w, "%s\trunning\t%d\t%s\n", comp.Name, comp.PID, time.Since(comp.Started).Round(time.Second))
+		state := "running"
+		if comp.Paused {
+			state = "paused"
+		}
+		fmt.Fprintf(w, "%s\t%s\t%d\t%s\n", comp.Name, state, comp.PID, time.Since(comp.Started).Round(time.Second))
 	}
-	fmt.Fprintln(w, "\nNODE\tSTATE\tADDRESS\tSEGMENT\tNETWORK\tNETNS")
+	fmt.Fprintln(w, "\nNODE\tSTATE\tADDRESS\tSEGMENT\tNETWORK\tNETNS\tFAULTS")
 	for _, n := range st.Nodes {
 		state, segment := "running", "shared"
 		if !n.Running {
@@ -132,7 +136,11 @@ func printStatus(out io.Writer, c *lab.Cluster, st lab.Status) error {
 		if n.Node.Routed {
 			segment = "behind router"
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\ths-%s\n", n.Node.Name, state, join(n.Addrs), segment, n.Network, n.Node.Name)
+		faults := "-"
+		if len(n.Faults) > 0 {
+			faults = strings.Join(n.Faults, ", ")
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\ths-%s\t%s\n", n.Node.Name, state, join(n.Addrs), segment, n.Network, n.Node.Name, faults)
 	}
 	if len(st.Pods) > 0 {
 		fmt.Fprintln(w)

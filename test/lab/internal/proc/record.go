@@ -62,8 +62,8 @@ func (r Record) Open() (int, error) {
 	if err != nil {
 		return 0, fmt.Errorf("open pidfd of %s (pid %d): %w", r.Name, r.PID, err)
 	}
-	ticks, zombie, err := stat(r.PID)
-	if err != nil || zombie || ticks != r.StartTicks {
+	ticks, state, err := stat(r.PID)
+	if err != nil || state == "Z" || state == "X" || ticks != r.StartTicks {
 		unix.Close(fd)
 		return 0, ErrGone
 	}
@@ -78,6 +78,39 @@ func (r Record) Alive() bool {
 	}
 	unix.Close(fd)
 	return true
+}
+
+// Stopped says whether the recorded process was stopped by a signal and has not been continued.
+func (r Record) Stopped() bool {
+	if !r.Alive() {
+		return false
+	}
+	_, state, err := stat(r.PID)
+	return err == nil && state == "T"
+}
+
+// Stop stops the recorded process where it is (SIGSTOP) and returns once all of it stands still, or ctx is done. A process
+// that is gone is ErrGone.
+func (r Record) Stop(ctx context.Context) error {
+	fd, err := r.Open()
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	if err := unix.PidfdSendSignal(fd, unix.SIGSTOP, nil, 0); err != nil {
+		return fmt.Errorf("signal %s (pid %d): %w", r.Name, r.PID, err)
+	}
+	for !r.Stopped() {
+		if !r.Alive() {
+			return ErrGone
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%s (pid %d) did not stop: %w", r.Name, r.PID, context.Cause(ctx))
+		case <-time.After(time.Millisecond):
+		}
+	}
+	return nil
 }
 
 // Signal sends sig. A process that is gone is success.
@@ -126,23 +159,23 @@ func (r Record) End(ctx context.Context, sig unix.Signal) error {
 	}
 }
 
-// stat returns the start time of pid and whether it is a zombie.
-func stat(pid int) (ticks uint64, zombie bool, err error) {
+// stat returns the start time of pid and its state as the kernel names it: "T" stopped, "Z" a zombie.
+func stat(pid int) (ticks uint64, state string, err error) {
 	raw, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
 	if err != nil {
-		return 0, false, err
+		return 0, "", err
 	}
 	// The command name may hold spaces and parentheses; the fields after it begin behind the last one.
 	i := bytes.LastIndexByte(raw, ')')
 	fields := strings.Fields(string(raw[i+1:]))
 	if i < 0 || len(fields) < 20 {
-		return 0, false, fmt.Errorf("parse /proc/%d/stat: too few fields", pid)
+		return 0, "", fmt.Errorf("parse /proc/%d/stat: too few fields", pid)
 	}
 	ticks, err = strconv.ParseUint(fields[19], 10, 64)
 	if err != nil {
-		return 0, false, fmt.Errorf("parse /proc/%d/stat: %w", pid, err)
+		return 0, "", fmt.Errorf("parse /proc/%d/stat: %w", pid, err)
 	}
-	return ticks, fields[0] == "Z" || fields[0] == "X", nil
+	return ticks, fields[0], nil
 }
 
 func bootID() (string, error) {
