@@ -60,10 +60,20 @@ func (c *calls) answered(m message, from netip.Addr, size int, now time.Time) {
 
 // question is one exchange with a peer.
 type question struct {
-	by   *net.UDPConn // chooses the path there
-	path string       // chooses the path back
-	to   netip.Addr
-	size int // of the IP packet, in bytes
+	by    *net.UDPConn // chooses the path there
+	ping  *net.IPConn  // sends an ICMP echo request instead
+	path  string       // chooses the path back
+	to    netip.Addr
+	size  int // of the IP packet, in bytes
+	tries int // 0 for as many as usual
+}
+
+func (q question) send(b []byte) error {
+	if q.ping != nil {
+		return sendEcho(q.ping, b, q.to)
+	}
+	_, err := q.by.WriteToUDPAddrPort(b, netip.AddrPortFrom(q.to, ListenPort))
+	return err
 }
 
 // Ask asks a peer over a path: a small packet, and when that comes back a large one, each with some tries. It takes a second
@@ -86,24 +96,27 @@ func (p *Prober) Ask(ctx context.Context, path string, t Target) Answer {
 	return Answer{OK: ok && !large.unprepared, Small: true, RTT: small.rtt}
 }
 
-// exchange sends a request until an answer comes, at most p.tries times. Every try has a nonce of its own; an answer that is
+// exchange sends a request until an answer comes, a few times at most. Every try has a nonce of its own; an answer that is
 // late counts while the question lasts.
 func (p *Prober) exchange(ctx context.Context, q question) (reply, bool) {
-	if q.by == nil || !q.to.IsValid() {
+	if q.by == nil && q.ping == nil || !q.to.IsValid() {
 		return reply{}, false
 	}
-	got := make(chan reply, p.tries)
+	if q.tries == 0 {
+		q.tries = p.tries
+	}
+	got := make(chan reply, q.tries)
 	var sent []nonce
 	defer func() { p.calls.forget(sent) }()
 	buf := make([]byte, q.size-overhead(q.to))
 	timer := time.NewTimer(p.timeout)
 	defer timer.Stop()
-	for range p.tries {
+	for range q.tries {
 		m := message{kind: kindRequest, nonce: newNonce(), path: q.path}
 		m.put(buf)
 		sent = append(sent, m.nonce)
 		p.calls.add(m.nonce, call{to: q.to, path: q.path, size: len(buf), sent: time.Now(), got: got})
-		_, err := q.by.WriteToUDPAddrPort(buf, netip.AddrPortFrom(q.to, ListenPort))
+		err := q.send(buf)
 		if errors.Is(err, unix.EMSGSIZE) || errors.Is(err, net.ErrClosed) {
 			return reply{}, false // no try will do better
 		}

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
-	"github.com/vishvananda/netns"
 
 	"github.com/hopsack-net/hopsack/internal/handoff"
 )
@@ -34,7 +33,7 @@ type Prober struct {
 	listener *net.UDPConn // in the namespace, reserved address
 	host     *net.UDPConn // in the host's namespace, gateway address
 	hostAt   netip.Addr
-	hostNS   netns.NsHandle
+	ping     *net.IPConn // in the host's namespace; nil where the kernel refuses it
 	paths    map[string]path
 	done     Config
 	ok       bool // done is in force, every part of it
@@ -50,8 +49,7 @@ type path struct {
 type view struct {
 	paths map[string]path
 	host  *net.UDPConn // nil without
-	// hostNS is where the node's own addresses are.
-	hostNS netns.NsHandle
+	ping  *net.IPConn  // nil without
 	// answered are the addresses that are answered: the reserved ones and the gateways of peers.
 	answered map[netip.Addr]bool
 }
@@ -65,10 +63,10 @@ const (
 func New(log logr.Logger) *Prober {
 	p := &Prober{
 		log: log, timeout: defaultTimeout, tries: defaultTries, closed: make(chan struct{}),
-		paths: map[string]path{}, hostNS: netns.None(),
+		paths: map[string]path{},
 	}
 	p.calls.open = map[nonce]call{}
-	p.view.Store(&view{hostNS: netns.None()})
+	p.view.Store(&view{})
 	return p
 }
 
@@ -189,31 +187,33 @@ func (p *Prober) openHost(c Config) error {
 		return nil
 	}
 	p.closeHost()
-	ns, err := netns.Get()
-	if err != nil {
-		return fmt.Errorf("open network namespace: %w", err)
-	}
 	conn, err := openUDP(netip.AddrPortFrom(c.Gateway, ListenPort))
 	if err != nil {
-		return errors.Join(err, ns.Close())
+		return err
 	}
-	p.host, p.hostAt, p.hostNS = conn, c.Gateway, ns
+	p.host, p.hostAt = conn, c.Gateway
 	p.serve(conn, p.fromHosts)
+	if p.ping, err = openPing(c.Gateway); err != nil {
+		p.log.Info("Going without pings: peers that answer for themselves only are not told apart", "reason", err.Error())
+		return nil
+	}
+	p.serveEchoes(p.ping)
 	return nil
 }
 
 func (p *Prober) closeHost() {
-	if p.host == nil {
-		return
+	if p.host != nil {
+		_ = p.host.Close()
 	}
-	_ = p.host.Close()
-	_ = p.hostNS.Close()
-	p.host, p.hostAt, p.hostNS = nil, netip.Addr{}, netns.None()
+	if p.ping != nil {
+		_ = p.ping.Close()
+	}
+	p.host, p.ping, p.hostAt = nil, nil, netip.Addr{}
 }
 
 // publish shows those who ask and answer what is in force.
 func (p *Prober) publish() {
-	v := &view{paths: map[string]path{}, host: p.host, hostNS: p.hostNS, answered: map[netip.Addr]bool{}}
+	v := &view{paths: map[string]path{}, host: p.host, ping: p.ping, answered: map[netip.Addr]bool{}}
 	for name, have := range p.paths {
 		v.paths[name] = have
 	}

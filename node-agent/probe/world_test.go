@@ -174,3 +174,11 @@ func eventually(t testing.TB, what string, f func() bool) {
 		}
 	}
 }
+
+// stop closes the prober of node i.
+func (w *world) stop(i int) {
+	w.t.Helper()
+	if err := w.probers[i].Close(); err != nil {
+		w.t.Fatal(err)
+	}
+}
