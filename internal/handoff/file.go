@@ -23,11 +23,16 @@ func Read(path string) (File, error) {
 // Write replaces the file at path in one step, mode 0644 whatever the umask; the directory is created if it is missing. On
 // an error the previous file is untouched. It does not sync to disk: the file need not, and must not, survive a reboot. Two
 // processes may write at once; one of them wins.
-func Write(path string, f File) (err error) {
+func Write(path string, f File) error {
 	data, err := Marshal(f)
 	if err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
+	return replaceFile(path, data)
+}
+
+// replaceFile is how every file of this package is written.
+func replaceFile(path string, data []byte) (err error) {
 	dir := filepath.Dir(path)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("write %s: %w", path, err)

@@ -28,11 +28,19 @@ type Options struct {
 	// KeepLoose is how long a device's rp_filter stays loose after nothing needs it any more: packets that a peer sent before
 	// it changed its path may still be on their way, for longer the busier the machines. 0 gives it back at once.
 	KeepLoose time.Duration
+	// Linger is how long a tunnel device stays after it is last wanted, for packets that peers have sent already: 0 means
+	// DefaultLinger, a negative one that it goes at once. Nothing lingers when hopsack leaves.
+	Linger time.Duration
+	// PodsDir is where the CNI plugin keeps its records of pods (handoff.PodsDir); "" leaves the mtu of pods' routes alone.
+	PodsDir string
 	// ProcSys is where sysctls are; "" means /proc/sys.
 	ProcSys string
 	// LoadModule loads a kernel module; nil means modprobe.
 	LoadModule func(ctx context.Context, name string) error
 }
+
+// DefaultLinger is how long a tunnel device stays after it is last wanted.
+const DefaultLinger = 500 * time.Millisecond
 
 // OwnedFile is a file hopsack may write.
 type OwnedFile struct {
@@ -58,6 +66,8 @@ const (
 	KindFDB      = "fdb"
 	KindNeigh    = "neigh"
 	KindRoute    = "route"
+	KindRule     = "rule"
+	KindPod      = "pod"
 	KindFile     = "file"
 )
 
@@ -89,6 +99,9 @@ type Report struct {
 	// Problems are what a person must see to and no retry mends, at most one per reason: ForeignRoute, ForeignDevice,
 	// HostNotConfigured. What waits for them to be mended is no error.
 	Problems []desired.Problem
+	// Again is when Sync must be called again though nothing has happened, because something is to go a little later than it
+	// is last wanted; 0 means that nothing is.
+	Again time.Duration
 }
 
 // Dataplane is a node's data path. It is not safe for concurrent use.
@@ -98,6 +111,13 @@ type Dataplane struct {
 	kernel  Kernel
 	sysctls *sysctls
 	synced  bool
+	// unwanted is since when a tunnel of hopsack's has not been wanted.
+	unwanted map[string]time.Time
+	// tables are the routing tables that may hold routes of hopsack's, as far as this process knows; rules that there may be
+	// rules. Others are looked for in full passes only.
+	tables map[int]bool
+	rules  bool
+	pods   podMemory
 }
 
 // New returns a Dataplane that has touched nothing. It opens netlink sockets in the caller's network namespace.
@@ -108,6 +128,9 @@ func New(o Options) (*Dataplane, error) {
 	if o.ProcSys == "" {
 		o.ProcSys = "/proc/sys"
 	}
+	if o.Linger == 0 {
+		o.Linger = DefaultLinger
+	}
 	if o.LoadModule == nil {
 		o.LoadModule = modprobe
 	}
@@ -115,7 +138,7 @@ func New(o Options) (*Dataplane, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Dataplane{opts: o, port: port, kernel: o.Kernel, sysctls: newSysctls(o)}, nil
+	return &Dataplane{opts: o, port: port, kernel: o.Kernel, sysctls: newSysctls(o), unwanted: map[string]time.Time{}}, nil
 }
 
 // Port is the netlink port by which the Dataplane writes to nftables, 0 when Options.Table was given: events that come from
@@ -151,11 +174,13 @@ func (d *Dataplane) Sync(ctx context.Context, want desired.State, full bool) (Re
 		Dataplane: d, ctx: ctx, want: want, full: full || !d.synced,
 		changes: Changes{}, failed: map[string]*errorList{}, unusable: map[string]bool{}, problems: map[string][]string{},
 	}
-	p.run(p.removeFiles, p.readLinks, p.makeLinks, p.makeAddrs, p.setSysctls, p.setFilters, p.setFDB, p.setNeighs, p.setRoutes, p.writeFiles)
+	p.run(p.removeFiles, p.readLinks, p.makeLinks, p.findUnwanted, p.makeAddrs, p.setSysctls, p.setFilters, p.setFDB, p.setNeighs,
+		p.lowerPods, p.setRoutes, p.setTables, p.setRules, p.writeFiles, p.settlePods)
 	if !p.doubtful {
-		p.run(p.dropRoutes, p.dropNeighs, p.dropFDB, p.dropFilters, p.restoreSysctls, p.dropAddrs, p.dropLinks)
+		p.run(p.dropRules, p.dropTables, p.dropRoutes, p.dropNeighs, p.dropFDB, p.dropFilters, p.restoreSysctls, p.dropAddrs, p.dropLinks,
+			p.closePorts)
 	}
 	err := p.err()
 	d.synced = err == nil
-	return Report{Changes: p.changes, Problems: p.report()}, err
+	return Report{Changes: p.changes, Problems: p.report(), Again: p.again}, err
 }

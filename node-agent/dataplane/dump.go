@@ -9,8 +9,8 @@ import (
 	"github.com/hopsack-net/hopsack/node-agent/desired"
 )
 
-// Dump reads what of hopsack is in the kernel, in the form of a State: its devices, the addresses and entries on them, and
-// its routes at metric 0. It is for people; Sync compares more than a State can say. It changes nothing.
+// Dump reads what of hopsack is in the kernel, in the form of a State: its devices, the addresses and entries on them,
+// its routes at metric 0, those of other tables and the ip rules. It is for people; Sync compares more than a State can say. It changes nothing.
 func (d *Dataplane) Dump(ctx context.Context) (desired.State, error) {
 	links, err := retried("devices", d.kernel.Links)
 	if err != nil {
@@ -19,6 +19,7 @@ func (d *Dataplane) Dump(ctx context.Context) (desired.State, error) {
 	out := desired.State{
 		Links: map[string]desired.Link{}, Addrs: map[desired.AddrKey]desired.Scope{}, FDB: map[desired.FDBKey]netip.Addr{},
 		Neighs: map[desired.NeighKey]network.MAC{}, Routes: map[netip.Prefix]desired.Route{},
+		Tables: map[int]map[netip.Prefix]desired.Route{}, Rules: map[desired.Rule]struct{}{},
 	}
 	names := map[int]string{}
 	for _, l := range links {
@@ -49,15 +50,44 @@ func (d *Dataplane) Dump(ctx context.Context) (desired.State, error) {
 	}
 	for _, r := range routes {
 		if r.Metric == 0 && r.TOS == 0 {
-			out.Routes[r.Prefix] = desired.Route{
-				Unreachable: r.Unreachable, Device: names[r.Index], Gateway: r.Gateway, OnLink: r.OnLink, Source: r.Source, MTU: int(r.MTU),
-			}
+			out.Routes[r.Prefix] = routeTo(r, names)
 		}
+	}
+	if err := d.dumpTables(names, out); err != nil {
+		return desired.State{}, err
 	}
 	if err := ctx.Err(); err != nil {
 		return desired.State{}, fmt.Errorf("read the kernel: %w", err)
 	}
 	return out, nil
+}
+
+func routeTo(r Route, names map[int]string) desired.Route {
+	return desired.Route{
+		Unreachable: r.Unreachable, Device: names[r.Index], Gateway: r.Gateway, OnLink: r.OnLink, Source: r.Source, MTU: int(r.MTU),
+	}
+}
+
+// dumpTables reads hopsack's routes in other tables than main, and the rules that lead there.
+func (d *Dataplane) dumpTables(names map[int]string, out desired.State) error {
+	routes, err := retried("routes of all tables", func() ([]Route, error) { return d.kernel.TableRoutes(0) })
+	if err != nil {
+		return err
+	}
+	for _, r := range routes {
+		if out.Tables[r.Table] == nil {
+			out.Tables[r.Table] = map[netip.Prefix]desired.Route{}
+		}
+		out.Tables[r.Table][r.Prefix] = routeTo(r, names)
+	}
+	rules, err := retried("rules", d.kernel.Rules)
+	if err != nil {
+		return err
+	}
+	for _, r := range rules {
+		out.Rules[r.Rule] = struct{}{}
+	}
+	return nil
 }
 
 // dumpEntries reads one vxlan device's FDB and ARP entries.

@@ -56,6 +56,12 @@ func newFakeNode(t *testing.T) *fakeNode {
 	n.table, n.forward = &fakeFilter{name: "table", kernel: n.kernel}, &fakeFilter{name: "forward", kernel: n.kernel}
 	o.Kernel, o.Table, o.Forward = n.kernel, n.table, n.forward
 	n.kernel.AddLink(dataplane.Link{Name: "eth0", Up: true, MTU: 1500})
+	n.kernel.PodMTU = map[string]int{"/ns/a": 0, "/ns/b": 1450}
+	for _, pod := range []string{"a", "b", "gone"} {
+		if err := handoff.WritePod(o.PodsDir, handoff.Pod{ContainerID: pod, IfName: "eth0", Netns: "/ns/" + pod}); err != nil {
+			t.Fatal(err)
+		}
+	}
 	for key, value := range map[string]string{
 		"net/ipv4/ip_forward": "0", "net/ipv4/conf/all/rp_filter": "1", "net/ipv4/conf/eth0/rp_filter": "0",
 	} {
@@ -75,6 +81,10 @@ func (n *fakeNode) before() desired.State {
 	s.Addrs[desired.AddrKey{Device: "hs7-4789", Prefix: prefix("10.64.1.0/32")}] = desired.ScopeLink
 	s.Addrs[desired.AddrKey{Device: tunnel, Prefix: prefix("10.64.9.0/32")}] = desired.ScopeLink
 	s.Routes[subnet(2)] = desired.Route{Device: "hs7-4789", Gateway: subnet(2).Addr(), OnLink: true, Source: gateway(1)}
+	withTUN(&s, 1, 8285)
+	withPath(&s, 1, 10400, tunnel, 2)
+	withPath(&s, 1, 10402, "hsu8285", 2)
+	s.PodMTU = 1450
 	return s
 }
 
@@ -85,6 +95,10 @@ func (n *fakeNode) after() desired.State {
 	s.Links[tunnel] = l
 	s.Links["hs8-4789"] = desired.Link{Kind: desired.KindVXLAN, MAC: vtep(1), MTU: 1450, VNI: 8, Port: 4789, Local: underlay(1)}
 	s.Addrs[desired.AddrKey{Device: "hs8-4789", Prefix: prefix("10.64.1.0/32")}] = desired.ScopeLink
+	withTUN(&s, 1, 9285)
+	withPath(&s, 1, 10400, "hsu9285", 2)
+	withPath(&s, 1, 10404, "hs8-4789", 4)
+	s.PodMTU = 1400
 	s.Loose["eth0"] = struct{}{}
 	s.Files[0].Content = "# mark\nother\n"
 	return s
@@ -130,6 +144,7 @@ func TestEveryCallFailsOnce(t *testing.T) {
 	methods := []string{
 		"Links", "Addrs", "FDB", "Neighs", "Routes", "CreateLink", "ChangeLink", "DeleteLink", "AddAddr", "DeleteAddr",
 		"SetNeigh", "DeleteNeigh", "SetRoute", "DeleteRoute", "SetRPFilter", "SetPort",
+		"TableRoutes", "Rules", "AddRule", "DeleteRule", "SetPodMTU",
 	}
 	reference := newFakeNode(t)
 	sync(t, reference.Dataplane, reference.before())
@@ -170,7 +185,8 @@ func TestEveryCallFailsOnce(t *testing.T) {
 // A dump that the kernel interrupts is read again; one that it never completes changes nothing of its kind.
 func TestInterruptedDump(t *testing.T) {
 	for method, untouched := range map[string][]string{
-		"Links": {""}, "Addrs": {"address", "delete"}, "FDB": {"fdb=true", "delete"}, "Neighs": {"fdb=false", "delete"}, "Routes": {"route", "delete"},
+		"Links": {""}, "Addrs": {"address", "delete"}, "FDB": {"fdb=true", "delete"}, "Neighs": {"fdb=false", "delete"}, "Routes": {"0/24 unreachable", "delete"},
+		"TableRoutes": {"table 104", "add rule", "delete"}, "Rules": {"rule", "delete"},
 	} {
 		for _, times := range []int{1, 4, 1000} {
 			t.Run(fmt.Sprintf("%s %d times", method, times), func(t *testing.T) {
@@ -219,22 +235,37 @@ func TestOrder(t *testing.T) {
 	sync(t, n.Dataplane, n.after())
 	want := []string{
 		"create link hs8-4789",
+		"create link hsu9285",
 		"set local of link hs1-8472",
 		"set alias of link hs8-4789",
 		"set up of link hs8-4789",
+		"set alias of link hsu9285",
+		"set up of link hsu9285",
 		"add address 10.64.1.0/32 on hs8-4789",
+		"add address 10.64.1.0/32 on hsu9285",
 		"set rp_filter of eth0 to 2",
 		"write table",
 		"write forward",
 		"set neigh fdb=true 02:00:00:00:00:04 172.30.0.4 on hs1-8472",
 		"set neigh fdb=false 02:00:00:00:00:04 10.64.4.0 on hs1-8472",
+		"set mtu of pod a to 1400",
+		"set mtu of pod b to 1400",
 		"set route 10.64.2.0/24 unreachable false via 10.64.2.0 dev hs1-8472 src 10.64.1.1 mtu 1450",
 		"set route 10.64.4.0/24 unreachable false via 10.64.4.0 dev hs1-8472 src 10.64.1.1 mtu 1450",
+		"set route 10.64.2.0/30 unreachable false via invalid IP dev hsu9285 src 10.64.1.1 mtu 0 table 10400",
+		"set route 10.64.4.0/30 unreachable false via 10.64.4.0 dev hs8-4789 src 10.64.1.1 mtu 0 table 10404",
+		"set route 10.64.0.0/10 unreachable true via invalid IP dev ? src invalid IP mtu 0 table 10404",
+		"add rule from 10.64.1.2 ipproto udp sport 10405 lookup 10404",
+		"delete rule from 10.64.1.2 ipproto udp sport 10403 lookup 10402",
+		"delete route 10.64.2.0/30 unreachable false via invalid IP dev hsu8285 src 10.64.1.1 mtu 0 table 10402",
+		"delete route 10.64.0.0/10 unreachable true via invalid IP dev ? src invalid IP mtu 0 table 10402",
 		"delete route 10.64.3.0/24 unreachable false via 10.64.3.0 dev hs1-8472 src 10.64.1.1 mtu 1450",
 		"delete neigh fdb=false 02:00:00:00:00:03 10.64.3.0 on hs1-8472",
 		"delete neigh fdb=true 02:00:00:00:00:03 172.30.0.3 on hs1-8472",
 		"delete address 10.64.9.0/32 on hs1-8472",
 		"delete link hs7-4789",
+		"delete link hsu8285",
+		"write table", // closes its port
 	}
 	if diff := cmp.Diff(want, n.kernel.Writes); diff != "" {
 		t.Errorf("writes (-want +got):\n%s", diff)
@@ -250,6 +281,12 @@ func TestOrder(t *testing.T) {
 	}
 	sync(t, n.Dataplane, desired.State{})
 	want = []string{
+		"delete rule from 10.64.1.2 ipproto udp sport 10401 lookup 10400",
+		"delete rule from 10.64.1.2 ipproto udp sport 10405 lookup 10404",
+		"delete route 10.64.2.0/30 unreachable false via invalid IP dev hsu9285 src 10.64.1.1 mtu 0 table 10400",
+		"delete route 10.64.0.0/10 unreachable true via invalid IP dev ? src invalid IP mtu 0 table 10400",
+		"delete route 10.64.4.0/30 unreachable false via 10.64.4.0 dev hs8-4789 src 10.64.1.1 mtu 0 table 10404",
+		"delete route 10.64.0.0/10 unreachable true via invalid IP dev ? src invalid IP mtu 0 table 10404",
 		"delete route 10.64.2.0/24 unreachable false via 10.64.2.0 dev hs1-8472 src 10.64.1.1 mtu 1450",
 		"delete route 10.64.4.0/24 unreachable false via 10.64.4.0 dev hs1-8472 src 10.64.1.1 mtu 1450",
 		"delete route 10.64.0.0/10 unreachable true via invalid IP dev ? src invalid IP mtu 0",
@@ -259,6 +296,7 @@ func TestOrder(t *testing.T) {
 		"delete link cni0",
 		"delete link hs1-8472",
 		"delete link hs8-4789",
+		"delete link hsu9285",
 	}
 	if diff := cmp.Diff(want, n.kernel.Writes); diff != "" {
 		t.Errorf("writes of the removal (-want +got):\n%s", diff)

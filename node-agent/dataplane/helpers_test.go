@@ -87,7 +87,7 @@ func withUnderlay(t testing.TB) {
 func options(t testing.TB) dataplane.Options {
 	t.Helper()
 	dir := t.TempDir()
-	return dataplane.Options{StateDir: dir, OwnedFiles: []dataplane.OwnedFile{
+	return dataplane.Options{StateDir: dir, Linger: -1, PodsDir: filepath.Join(dir, "pods"), OwnedFiles: []dataplane.OwnedFile{
 		{Path: filepath.Join(dir, "subnet.env"), Mark: "# mark"}, {Path: filepath.Join(dir, "run", "cni.json")},
 	}}
 }
@@ -137,3 +137,28 @@ func contains(t testing.TB, command string, words ...string) {
 	}
 	t.Errorf("%s: got\n%swant a line with %q", command, out, words)
 }
+
+// withTUN adds the TUN device of a udp tunnel.
+func withTUN(s *desired.State, self int, port uint16) {
+	name := desired.UDPTunnelName(port)
+	s.Links[name] = desired.Link{Kind: desired.KindTUN, MTU: 1472, Port: port}
+	s.Addrs[desired.AddrKey{Device: name, Prefix: netip.PrefixFrom(subnet(self).Addr(), 32)}] = desired.ScopeLink
+}
+
+// withPath adds a routing table that leads probes to a peer by a tunnel, and the rule that leads there.
+func withPath(s *desired.State, self, table int, device string, peer int) {
+	r := desired.Route{Device: device, Source: gateway(self)}
+	if s.Links[device].Kind == desired.KindVXLAN {
+		r.Gateway, r.OnLink = subnet(peer).Addr(), true
+	}
+	if s.Tables == nil {
+		s.Tables, s.Rules = map[int]map[netip.Prefix]desired.Route{}, map[desired.Rule]struct{}{}
+	}
+	s.Tables[table] = map[netip.Prefix]desired.Route{
+		netip.PrefixFrom(subnet(peer).Addr(), 30): r, prefix("10.64.0.0/10"): {Unreachable: true},
+	}
+	s.Rules[desired.Rule{Source: reserved(self), Port: uint16(table + 1), Table: table}] = struct{}{}
+}
+
+// reserved is the address in the i-th node's subnet that probes come from.
+func reserved(i int) netip.Addr { return gateway(i).Next() }

@@ -2,6 +2,8 @@ package dataplane
 
 import (
 	"net/netip"
+	"strconv"
+	"strings"
 
 	"github.com/vishvananda/netlink"
 
@@ -12,8 +14,10 @@ import (
 
 // Marks by which hopsack knows its own. docs/ownership.md lists them.
 const (
-	// RouteProtocol is the protocol number of hopsack's routes.
+	// RouteProtocol is the protocol number of hopsack's routes, in whatever table, and of its ip rules.
 	RouteProtocol = 104
+	// RulePriority is the preference of hopsack's ip rules: after the kernel's own for local addresses (0), before table main.
+	RulePriority = 104
 	// Alias is the ifalias of hopsack's devices. Pods' ports have another, handoff.PortMark.
 	Alias = "hopsack"
 )
@@ -53,11 +57,25 @@ type Kernel interface {
 	// DeleteNeigh deletes an FDB or ARP entry.
 	DeleteNeigh(Neigh) error
 
-	// SetRoute adds a route of hopsack's protocol. With replace it takes the place of the first route of the same prefix and
-	// metric, whoever's that is; without, such a route makes it fail with EEXIST.
+	// TableRoutes reads one routing table other than main; 0 reads the routes of hopsack's protocol in all of them.
+	TableRoutes(table int) ([]Route, error)
+	// Rules reads the ip rules of hopsack's protocol.
+	Rules() ([]Rule, error)
+
+	// SetRoute adds a route of hopsack's protocol. With replace it takes the place of the first route of the same prefix,
+	// metric and table, whoever's that is; without, such a route makes it fail with EEXIST.
 	SetRoute(r Route, replace bool) error
 	// DeleteRoute deletes a route of hopsack's protocol.
 	DeleteRoute(Route) error
+	// AddRule adds an ip rule of hopsack's protocol and priority.
+	AddRule(desired.Rule) error
+	// DeleteRule deletes an ip rule of hopsack's protocol.
+	DeleteRule(Rule) error
+
+	// SetPodMTU sets the mtu of the default routes by a pod's interface, in the pod's own namespace, where it is another;
+	// without raise only where that is larger. 0 stands for the device's MTU, the largest there is. It returns how many it
+	// set. A namespace or interface that has gone is no error.
+	SetPodMTU(p handoff.Pod, mtu int, raise bool) (changed int, err error)
 
 	// SetRPFilter sets a device's rp_filter for IPv4.
 	SetRPFilter(index int, value int) error
@@ -77,9 +95,12 @@ type Link struct {
 	Master int
 	// BridgePort is how the device is set as a port while its Master is a bridge.
 	BridgePort handoff.Port
+	// Port is set for vxlan, and for a TUN device that has the name of one of hopsack's.
+	Port uint16
+	// Queues says that a TUN device is as hopsack makes them: persistent, several queues, vnet headers, nothing before packets.
+	Queues bool
 	// What follows is set for vxlan only.
 	VNI      uint32
-	Port     uint16
 	Local    netip.Addr
 	Learning bool
 	// Lower is the index of the device that packets are bound to, 0 for none.
@@ -120,8 +141,10 @@ type Neigh struct {
 	Odd bool
 }
 
-// Route is a route of table main.
+// Route is a route.
 type Route struct {
+	// Table is the number of the routing table, 0 for main.
+	Table  int
 	Prefix netip.Prefix
 	// Metric 0 is the default one of the prefix's family.
 	Metric      uint32
@@ -139,10 +162,40 @@ type Route struct {
 	Odd bool
 }
 
-// IsOwnLink says whether a device is hopsack's: it carries the mark, or it is a vxlan device with the name that follows from
-// its VNI and port (one that hopsack did not live to mark).
+// Rule is an ip rule of hopsack's protocol.
+type Rule struct {
+	desired.Rule
+	Priority uint32
+	// IPv6 is the rule's family, which one without a source does not show.
+	IPv6 bool
+	// Odd is set by reads: the rule asks for something that hopsack's never do.
+	Odd bool
+}
+
+// IsOwnLink says whether a device is hopsack's: it carries the mark, or it is a tunnel with the name that follows from its
+// kind, VNI and port (one that hopsack did not live to mark).
 func IsOwnLink(l netlink.Link) bool { return linkFrom(l).own() }
 
 func (l Link) own() bool {
-	return l.Alias == Alias || l.Kind == desired.KindVXLAN && l.Name == desired.TunnelName(l.VNI, l.Port)
+	switch {
+	case l.Alias == Alias:
+		return true
+	case l.Kind == desired.KindVXLAN:
+		return l.Name == desired.TunnelName(l.VNI, l.Port)
+	}
+	return l.Kind == desired.KindTUN && l.Port != 0
+}
+
+// ownTunnel says that a device is one of hopsack's that carry packets between nodes.
+func (l Link) ownTunnel() bool {
+	return l.own() && (l.Kind == desired.KindVXLAN || l.Kind == desired.KindTUN)
+}
+
+// tunPort is the port in the name of a TUN device of hopsack's, 0 in another.
+func tunPort(name string) uint16 {
+	port, err := strconv.ParseUint(strings.TrimPrefix(name, "hsu"), 10, 16)
+	if err != nil || desired.UDPTunnelName(uint16(port)) != name {
+		return 0
+	}
+	return uint16(port)
 }

@@ -93,6 +93,9 @@ func (p *pass) inTheWay(name string, want desired.Link) *Link {
 
 // becomes says whether a device can be changed into the wanted one in place.
 func (l Link) becomes(want desired.Link) bool {
+	if l.Kind == desired.KindTUN && want.Kind == desired.KindTUN {
+		return l.Queues // what it is without cannot be changed
+	}
 	if l.Kind != want.Kind || l.Kind != desired.KindVXLAN {
 		return l.Kind == want.Kind
 	}
@@ -123,7 +126,7 @@ func (p *pass) changeLink(have Link, want desired.Link) {
 		differs bool
 	}{
 		{AttrAlias, have.Alias != Alias},
-		{AttrMAC, have.MAC != want.MAC},
+		{AttrMAC, want.Kind != desired.KindTUN && have.MAC != want.MAC},
 		{AttrMaster, want.Kind == desired.KindVXLAN && have.Master != 0},
 		{AttrMTU, have.MTU != want.MTU},
 		{AttrLocal, want.Kind == desired.KindVXLAN && have.Local != want.Local},
@@ -143,19 +146,22 @@ func (p *pass) changeLink(have Link, want desired.Link) {
 	}
 }
 
-// dropLinks deletes hopsack's devices that are no longer wanted. It waits while routes or addresses could not be moved off
-// them.
+// dropLinks deletes hopsack's devices that are no longer wanted, tunnels a while later. It waits while routes or addresses
+// could not be moved off them.
 func (p *pass) dropLinks() {
 	for _, name := range slices.Sorted(maps.Keys(p.links)) {
 		l := p.links[name]
-		if _, wanted := p.want.Links[name]; wanted || !l.own() {
+		if _, wanted := p.want.Links[name]; wanted || !l.own() || p.lingering[name] {
 			continue
 		}
 		if !p.ok(KindRoute, KindLink) || p.routes.held {
 			p.held++
 			continue
 		}
-		p.did(KindLink, wrap(p.kernel.DeleteLink(l.Index), "delete link %s", name))
+		if p.did(KindLink, wrap(p.kernel.DeleteLink(l.Index), "delete link %s", name)) && l.ownTunnel() {
+			delete(p.closing, name)
+			p.closed = true
+		}
 	}
 }
 

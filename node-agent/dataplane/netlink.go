@@ -1,6 +1,7 @@
 package dataplane
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -80,6 +81,12 @@ func (k *Netlink) request(typ, flags int) *nl.NetlinkRequest {
 // CreateLink makes the device without a lower one, and leaves it down: a device that comes up before its MAC and address
 // generation are set would advertise itself.
 func (k *Netlink) CreateLink(name string, l desired.Link) error {
+	if l.Kind == desired.KindTUN {
+		if err := createTUN(name); err != nil {
+			return err
+		}
+		return k.disableAddrGen(&netlink.Device{LinkAttrs: netlink.LinkAttrs{Name: name}})
+	}
 	req := k.request(unix.RTM_NEWLINK, unix.NLM_F_CREATE|unix.NLM_F_EXCL|unix.NLM_F_ACK)
 	req.AddData(nl.NewIfInfomsg(unix.AF_UNSPEC))
 	req.AddData(nl.NewRtAttr(unix.IFLA_IFNAME, nl.ZeroTerminated(name)))
@@ -266,7 +273,7 @@ func (k *Netlink) DeleteRoute(r Route) error {
 
 func netlinkRoute(r Route) *netlink.Route {
 	out := &netlink.Route{
-		Dst: ipNet(r.Prefix), Table: unix.RT_TABLE_MAIN, Protocol: RouteProtocol, Type: unix.RTN_UNICAST,
+		Dst: ipNet(r.Prefix), Table: cmp.Or(r.Table, unix.RT_TABLE_MAIN), Protocol: RouteProtocol, Type: unix.RTN_UNICAST,
 		Priority: int(r.Metric), Tos: int(r.TOS), LinkIndex: r.Index, MTU: int(r.MTU),
 	}
 	switch {

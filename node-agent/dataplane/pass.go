@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/hopsack-net/hopsack/api/v1alpha1"
 	"github.com/hopsack-net/hopsack/node-agent/desired"
@@ -31,10 +32,16 @@ type pass struct {
 
 	fdb, neighs  neighWork
 	routes       routeWork
+	tables       tableWork
 	spareAddrs   []Addr
 	heldPeers    map[desired.NeighKey]bool
 	heldVTEPs    map[desired.FDBKey]bool
 	filterFailed bool
+
+	lingering map[string]bool // tunnels that are not wanted and stay for now
+	closing   map[string]bool // these, and those that this pass is to delete
+	closed    bool            // one of them has been deleted
+	again     time.Duration   // when the first of those that stay is to go; 0 for never
 }
 
 // run takes steps until the end, or until there is no point in going on.
@@ -84,7 +91,7 @@ func (p *pass) problem(reason, format string, args ...any) {
 }
 
 // kinds are in the order of a pass, so that the error that came first is read first.
-var kinds = []string{KindLink, KindAddress, KindSysctl, KindFirewall, KindFDB, KindNeigh, KindRoute, KindFile}
+var kinds = []string{KindLink, KindAddress, KindSysctl, KindFirewall, KindFDB, KindNeigh, KindRoute, KindRule, KindPod, KindFile}
 
 func (p *pass) err() error {
 	var all []error

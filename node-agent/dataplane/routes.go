@@ -12,12 +12,13 @@ import (
 
 // routeKey is what the kernel tells routes of a table apart by.
 type routeKey struct {
+	Table  int
 	Prefix netip.Prefix
 	Metric uint32
 	TOS    uint8
 }
 
-func (r Route) key() routeKey { return routeKey{r.Prefix, r.Metric, r.TOS} }
+func (r Route) key() routeKey { return routeKey{r.Table, r.Prefix, r.Metric, r.TOS} }
 
 // routeWork is what a pass knows of the routes.
 type routeWork struct {
@@ -52,7 +53,7 @@ func (p *pass) setRoutes() {
 		if _, taken := foreign[e.Key.Prefix]; taken {
 			continue // sortRoutes has said so
 		}
-		if p.holdRoute(e.Key.Prefix) {
+		if p.holdRoute(p.want.Routes[e.Key.Prefix]) {
 			p.held++
 			p.routes.held = true
 			continue
@@ -72,10 +73,7 @@ func (p *pass) wantRoutes() (want map[routeKey]Route, waiting map[routeKey]bool)
 	want, waiting = make(map[routeKey]Route, len(p.want.Routes)), map[routeKey]bool{}
 	missing := map[string]bool{}
 	for prefix, r := range p.want.Routes {
-		out := Route{
-			Prefix: prefix, Protocol: RouteProtocol, Unreachable: r.Unreachable, Gateway: r.Gateway, OnLink: r.OnLink,
-			Source: r.Source, MTU: uint32(r.MTU),
-		}
+		out := routeOf(0, prefix, r)
 		if !r.Unreachable {
 			index, ok := p.usable(r.Device)
 			if !ok {
@@ -95,6 +93,14 @@ func (p *pass) wantRoutes() (want map[routeKey]Route, waiting map[routeKey]bool)
 		}
 	}
 	return want, waiting
+}
+
+// routeOf is a wanted route as the kernel would show it, but for its device.
+func routeOf(table int, prefix netip.Prefix, r desired.Route) Route {
+	return Route{
+		Table: table, Prefix: prefix, Protocol: RouteProtocol, Unreachable: r.Unreachable, Gateway: r.Gateway, OnLink: r.OnLink,
+		Source: r.Source, MTU: uint32(r.MTU),
+	}
 }
 
 // sortRoutes tells hopsack's routes from foreign ones in the way. Of several with the same key the wanted one is taken, the
@@ -126,8 +132,7 @@ func (p *pass) sortRoutes(found []Route, want map[routeKey]Route) (ours map[rout
 
 // holdRoute says whether a route would lead packets to something that is not in place: an ARP or FDB entry that could not be
 // set, or a packet filter without the route's exemptions.
-func (p *pass) holdRoute(prefix netip.Prefix) bool {
-	r := p.want.Routes[prefix]
+func (p *pass) holdRoute(r desired.Route) bool {
 	return p.filterFailed || p.heldPeers[desired.NeighKey{Device: r.Device, IP: r.Gateway}]
 }
 
@@ -157,12 +162,15 @@ func (p *pass) describe(r Route) string {
 	if r.Metric != 0 {
 		fmt.Fprintf(&out, " metric %d", r.Metric)
 	}
+	if r.Table != 0 {
+		fmt.Fprintf(&out, " table %d", r.Table)
+	}
 	return out.String()
 }
 
 // compareRoutes puts longer prefixes first: the answer "unreachable" for a pod network comes after the routes it must not
 // stand in for.
 func compareRoutes(a, b routeKey) int {
-	return cmp.Or(cmp.Compare(b.Prefix.Bits(), a.Prefix.Bits()), a.Prefix.Compare(b.Prefix), cmp.Compare(a.Metric, b.Metric),
+	return cmp.Or(cmp.Compare(a.Table, b.Table), cmp.Compare(b.Prefix.Bits(), a.Prefix.Bits()), a.Prefix.Compare(b.Prefix), cmp.Compare(a.Metric, b.Metric),
 		cmp.Compare(a.TOS, b.TOS))
 }

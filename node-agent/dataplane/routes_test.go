@@ -50,7 +50,6 @@ func TestRoutesAfterInterference(t *testing.T) {
 		"second one first":   {do: "ip route prepend 10.64.2.0/24 via 10.64.9.0 dev hs1-8472 onlink proto 104", changes: "route=1"},
 		"other metric":       {do: "ip route add 10.64.2.0/24 via 10.64.9.0 dev hs1-8472 onlink proto 104 metric 7", changes: "route=1"},
 		"one nobody wants":   {do: "ip route add 10.64.200.0/24 via 10.64.9.0 dev hs1-8472 onlink proto 104", changes: "route=1"},
-		"other table":        {do: "ip route add 10.64.2.0/24 dev hs1-8472 proto 104 table 77"},
 		"foreign elsewhere":  {do: "ip route add 10.64.200.0/24 dev eth0"},
 		"foreign metric": {
 			do: "ip route add 10.64.2.0/24 dev eth0 metric 7", want: []string{good, "10.64.2.0/24 dev eth0 scope link metric 7"},

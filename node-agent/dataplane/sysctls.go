@@ -227,6 +227,11 @@ func (p *pass) needed(key string) bool {
 			return true
 		}
 	}
+	for device := range p.lingering {
+		if key == rpFilterKey(device) {
+			return true
+		}
+	}
 	return false
 }
 

@@ -28,7 +28,13 @@ type Kernel struct {
 	addrs  []dataplane.Addr
 	neighs []dataplane.Neigh
 	routes []dataplane.Route
+	rules  []dataplane.Rule
 	last   int
+
+	// PodMTU is the mtu of pods' default routes, by the path of their namespace; one that is not there has gone.
+	PodMTU map[string]int
+	// Reads are the calls that changed nothing, in order, by the method's name.
+	Reads []string
 }
 
 var _ dataplane.Kernel = (*Kernel)(nil)
@@ -57,6 +63,12 @@ func (k *Kernel) String() string {
 	for _, r := range k.routes {
 		lines = append(lines, "route "+k.route(r))
 	}
+	for _, r := range k.rules {
+		lines = append(lines, fmt.Sprintf("rule %s priority %d", r.Rule, r.Priority))
+	}
+	for path, mtu := range k.PodMTU {
+		lines = append(lines, fmt.Sprintf("pod %s mtu %d", path, mtu))
+	}
 	slices.Sort(lines)
 	return strings.Join(lines, "\n")
 }
@@ -73,10 +85,19 @@ func (k *Kernel) find(index int) int {
 }
 
 func (k *Kernel) route(r dataplane.Route) string {
-	return fmt.Sprintf("%s unreachable %t via %s dev %s src %s mtu %d", r.Prefix, r.Unreachable, r.Gateway, k.name(r.Index), r.Source, r.MTU)
+	out := fmt.Sprintf("%s unreachable %t via %s dev %s src %s mtu %d", r.Prefix, r.Unreachable, r.Gateway, k.name(r.Index), r.Source, r.MTU)
+	if r.Table != 0 {
+		out += fmt.Sprintf(" table %d", r.Table)
+	}
+	return out
 }
 
 func (k *Kernel) read(method string) error {
+	k.Reads = append(k.Reads, method)
+	return k.call(method)
+}
+
+func (k *Kernel) call(method string) error {
 	if k.Fail != nil {
 		return k.Fail(method)
 	}
@@ -84,7 +105,7 @@ func (k *Kernel) read(method string) error {
 }
 
 func (k *Kernel) write(method, format string, args ...any) error {
-	if err := k.read(method); err != nil {
+	if err := k.call(method); err != nil {
 		return err
 	}
 	k.Writes = append(k.Writes, fmt.Sprintf(format, args...))
@@ -118,8 +139,52 @@ func (k *Kernel) entries(index int, fdb bool) []dataplane.Neigh {
 // Routes returns all routes of hopsack's protocol and the contested ones.
 func (k *Kernel) Routes(contested func(netip.Prefix) bool) ([]dataplane.Route, error) {
 	return slices.DeleteFunc(slices.Clone(k.routes), func(r dataplane.Route) bool {
-		return r.Protocol != dataplane.RouteProtocol && !contested(r.Prefix)
+		return r.Table != 0 || r.Protocol != dataplane.RouteProtocol && !contested(r.Prefix)
 	}), k.read("Routes")
+}
+
+// TableRoutes returns the routes of a table, or hopsack's of all tables but main.
+func (k *Kernel) TableRoutes(table int) ([]dataplane.Route, error) {
+	return slices.DeleteFunc(slices.Clone(k.routes), func(r dataplane.Route) bool {
+		return r.Table == 0 || table != 0 && r.Table != table || table == 0 && r.Protocol != dataplane.RouteProtocol
+	}), k.read("TableRoutes")
+}
+
+// Rules returns a copy of all rules.
+func (k *Kernel) Rules() ([]dataplane.Rule, error) {
+	return slices.Clone(k.rules), k.read("Rules")
+}
+
+// AddRule adds a rule.
+func (k *Kernel) AddRule(r desired.Rule) error {
+	if err := k.write("AddRule", "add rule %s", r); err != nil {
+		return err
+	}
+	k.rules = append(k.rules, dataplane.Rule{Rule: r, Priority: dataplane.RulePriority, IPv6: r.Source.Is6()})
+	return nil
+}
+
+// DeleteRule deletes a rule.
+func (k *Kernel) DeleteRule(r dataplane.Rule) error {
+	if err := k.write("DeleteRule", "delete rule %s", r.Rule); err != nil {
+		return err
+	}
+	k.rules = slices.DeleteFunc(k.rules, func(o dataplane.Rule) bool { return o == r })
+	return nil
+}
+
+// SetPodMTU sets the mtu of a pod's default route.
+func (k *Kernel) SetPodMTU(p handoff.Pod, mtu int, raise bool) (int, error) {
+	have, there := k.PodMTU[p.Netns]
+	larger := have == 0 || mtu != 0 && have > mtu
+	if !there || have == mtu || !raise && !larger {
+		return 0, k.read("SetPodMTU")
+	}
+	if err := k.write("SetPodMTU", "set mtu of pod %s to %d", p.ContainerID, mtu); err != nil {
+		return 0, err
+	}
+	k.PodMTU[p.Netns] = mtu
+	return 1, nil
 }
 
 // CreateLink adds a device that is down.
@@ -132,7 +197,9 @@ func (k *Kernel) CreateLink(name string, l desired.Link) error {
 	if err := k.write("CreateLink", "create link %s", name); err != nil {
 		return err
 	}
-	k.AddLink(dataplane.Link{Name: name, Kind: l.Kind, MAC: l.MAC, MTU: l.MTU, VNI: l.VNI, Port: l.Port, Local: l.Local})
+	k.AddLink(dataplane.Link{
+		Name: name, Kind: l.Kind, MAC: l.MAC, MTU: l.MTU, VNI: l.VNI, Port: l.Port, Local: l.Local, Queues: l.Kind == desired.KindTUN,
+	})
 	return nil
 }
 
@@ -245,7 +312,9 @@ func (k *Kernel) DeleteNeigh(n dataplane.Neigh) error {
 
 // SetRoute adds or replaces a route.
 func (k *Kernel) SetRoute(r dataplane.Route, replace bool) error {
-	first := slices.IndexFunc(k.routes, func(o dataplane.Route) bool { return o.Prefix == r.Prefix && o.Metric == r.Metric })
+	first := slices.IndexFunc(k.routes, func(o dataplane.Route) bool {
+		return o.Table == r.Table && o.Prefix == r.Prefix && o.Metric == r.Metric
+	})
 	if first >= 0 && !replace {
 		return unix.EEXIST
 	}
