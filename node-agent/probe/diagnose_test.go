@@ -68,6 +68,7 @@ func TestDiagnose(t *testing.T) {
 		"no such path here": {"other/routes", func(*world) {}, Finding{v1alpha1.ProbeNoAnswer, "this node has not prepared the path yet"}},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			w := newWorld(t)
 			p := w.prober(1)
 			w.prober(2)

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"runtime"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
@@ -82,7 +83,34 @@ func (p *plug) connect(c Config) error {
 	if err := netlink.LinkSetUp(link); err != nil {
 		return fmt.Errorf("set %s up: %w", Device, err)
 	}
-	return nil
+	awaitUp(p.bridge, p.index)
+	return inside(p.ns, func() error {
+		link, err := netlink.LinkByName(inner)
+		if err != nil {
+			return fmt.Errorf("find %s of the prober: %w", inner, err)
+		}
+		awaitUp(link.Attrs().Index)
+		return nil
+	})
+}
+
+// upWithin is how long devices may take to become operational, usually some milliseconds.
+const upWithin = time.Second
+
+// awaitUp waits until devices are operational. The kernel makes them so some time after they were set up and found their
+// carrier, and until then drops what they send. An ARP request that is lost that way is repeated a second later only, when
+// all probes have given up. If it takes too long they may do so.
+func awaitUp(indexes ...int) {
+	deadline := time.Now().Add(upWithin)
+	for _, i := range indexes {
+		for time.Now().Before(deadline) {
+			link, err := netlink.LinkByIndex(i)
+			if err != nil || link.Attrs().OperState == netlink.OperUp {
+				break
+			}
+			time.Sleep(2 * time.Millisecond)
+		}
+	}
 }
 
 // setInner gives the namespace's end its address and default route.

@@ -131,6 +131,8 @@ func (p *Prober) plugIn(c Config) error {
 	}
 	p.plug = made
 	p.serve(p.listener, p.fromPods)
+	// A packet to the gateway, which nobody answers, makes both know each other, and the bridge the port.
+	_, _ = p.listener.WriteToUDPAddrPort(make([]byte, headerSize), netip.AddrPortFrom(c.Gateway, ListenPort))
 	return nil
 }
 

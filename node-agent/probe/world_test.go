@@ -2,13 +2,16 @@ package probe
 
 import (
 	"fmt"
+	"net"
 	"net/netip"
 	"os"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/go-logr/logr"
 	"github.com/go-logr/logr/testr"
+	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
 
 	"github.com/hopsack-net/hopsack/node-agent/dataplane/nstest"
@@ -42,6 +45,9 @@ func newWorld(t testing.TB) *world {
 	for i := 1; i <= 2; i++ {
 		w.peer(i, 3-i)
 	}
+	w.settle(w.underlay, "br0", "p1", "p2")
+	w.settle(w.nodes[1], "eth0")
+	w.settle(w.nodes[2], "eth0")
 	return w
 }
 
@@ -49,7 +55,7 @@ func newWorld(t testing.TB) *world {
 func (w *world) prober(i int, change ...func(*Config)) *Prober {
 	w.t.Helper()
 	if w.probers[i] == nil {
-		p := New(testr.New(w.t.(*testing.T)))
+		p := New(logger(w.t))
 		w.t.Cleanup(func() {
 			if err := p.Close(); err != nil {
 				w.t.Errorf("close prober %d: %v", i, err)
@@ -175,10 +181,58 @@ func eventually(t testing.TB, what string, f func() bool) {
 	}
 }
 
+// settle waits until devices are operational.
+func (w *world) settle(ns netns.NsHandle, devices ...string) {
+	w.t.Helper()
+	for _, name := range devices {
+		eventually(w.t, name+" up", func() (up bool) {
+			nstest.Do(w.t, ns, func() {
+				link, err := netlink.LinkByName(name)
+				up = err == nil && link.Attrs().OperState == netlink.OperUp
+			})
+			return up
+		})
+	}
+}
+
 // stop closes the prober of node i.
 func (w *world) stop(i int) {
 	w.t.Helper()
 	if err := w.probers[i].Close(); err != nil {
 		w.t.Fatal(err)
 	}
+}
+
+func logger(t testing.TB) logr.Logger {
+	if t, ok := t.(*testing.T); ok {
+		return testr.NewWithOptions(t, testr.Options{Verbosity: 1})
+	}
+	return logr.Discard()
+}
+
+// pod makes a pod on node i with an address, and returns its namespace.
+func (w *world) pod(i int, address string) netns.NsHandle {
+	w.t.Helper()
+	ns := nstest.New(w.t)
+	w.in(w.nodes[i], "ip link add pod0 type veth peer name far0",
+		fmt.Sprintf("ip link set far0 netns /proc/%d/fd/%d", os.Getpid(), int(ns)), "ip link set pod0 master cni0", "ip link set pod0 up")
+	w.in(ns, "ip link set far0 name eth0", "ip addr add "+address+"/24 dev eth0", "ip link set eth0 up",
+		fmt.Sprintf("ip route add default via 10.244.%d.1", i))
+	w.settle(w.nodes[i], "pod0", "cni0")
+	w.settle(ns, "eth0")
+	return ns
+}
+
+// listen opens a socket in ns.
+func (w *world) listen(ns netns.NsHandle, at string) *net.UDPConn {
+	w.t.Helper()
+	var conn *net.UDPConn
+	nstest.Do(w.t, ns, func() {
+		var err error
+		if conn, err = net.ListenUDP("udp4", net.UDPAddrFromAddrPort(netip.MustParseAddrPort(at))); err != nil {
+			w.t.Fatal(err)
+		}
+	})
+	w.t.Cleanup(func() { conn.Close() })
+	return conn
 }
