@@ -117,12 +117,17 @@ func (w wiring) markPort() error {
 	return nil
 }
 
-// finishAdd does what the delegate does not: the mark on the pod's port and the mtu of the default routes. It then makes sure
-// that the network is still the one the pod was plugged into. The agent changes the file first and visits running pods after
-// that, so a pod it came too early to see must look at the file once more, or it would keep what no longer holds.
+// finishAdd does what the delegate does not: the mark on the pod's port, the record of the pod and the mtu of the default routes.
+// It then makes sure that the network is still the one the pod was plugged into. The agent writes the file and visits the pods
+// that have a record after that, so a pod whose record it came too early to see must look at the file once more, or it would keep
+// an mtu that no longer holds.
 func finishAdd(args *skel.CmdArgs, path string, f handoff.File, br *netlink.Bridge, w wiring) error {
 	if err := w.markPort(); err != nil { // should the bridge go from now on, the agent puts the port onto the next one
 		return err
+	}
+	record := handoff.Pod{ContainerID: args.ContainerID, IfName: args.IfName, Netns: args.Netns}
+	if err := handoff.WritePod(handoff.PodsDir(path), record); err != nil {
+		return fmt.Errorf("record the pod for the agent: %w", err)
 	}
 	for {
 		if err := setRouteMTU(args.Netns, args.IfName, f.RouteMTU); err != nil {

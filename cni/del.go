@@ -8,9 +8,11 @@ import (
 
 	"github.com/containernetworking/cni/pkg/skel"
 	"github.com/containernetworking/plugins/pkg/ns"
+
+	"github.com/hopsack-net/hopsack/internal/handoff"
 )
 
-// Del takes a pod off the bridge and releases its addresses. It needs neither the hand-off file nor the bridge, and what is
+// Del takes a pod off the bridge, releases its addresses and removes its record. It needs neither the hand-off file nor the bridge, and what is
 // gone already is no error, so it may be repeated.
 func (p *Plugin) Del(args *skel.CmdArgs) error {
 	conf, err := parseConf(args.StdinData)
@@ -21,6 +23,9 @@ func (p *Plugin) Del(args *skel.CmdArgs) error {
 }
 
 func (p *Plugin) del(args *skel.CmdArgs, conf netConf) error {
+	if err := handoff.RemovePod(handoff.PodsDir(conf.Handoff), args.ContainerID, args.IfName); err != nil {
+		return fmt.Errorf("remove the record of the pod: %w", err)
+	}
 	decided := map[string]any{}
 	// Without the directory no address is in use, and host-local would make one that nobody removes.
 	switch _, err := os.Stat(conf.dataDir()); {

@@ -8,13 +8,16 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/containernetworking/cni/pkg/skel"
 	"github.com/containernetworking/cni/pkg/types"
 	"github.com/containernetworking/plugins/plugins/ipam/host-local/backend/disk"
+
+	"github.com/hopsack-net/hopsack/internal/handoff"
 )
 
-// GC releases the addresses of attachments the runtime no longer knows. The reference plugins (1.9.1) accept GC and do
+// GC releases the addresses, and removes the records, of attachments the runtime no longer knows. The reference plugins (1.9.1) accept GC and do
 // nothing, so host-local's files are gone through here, under its own lock. Without a list of valid attachments it refuses:
 // that is not an empty list, and releasing the addresses of running pods would hand them out twice.
 func (p *Plugin) GC(args *skel.CmdArgs) error {
@@ -33,7 +36,34 @@ func (p *Plugin) GC(args *skel.CmdArgs) error {
 	for _, r := range released {
 		p.say("released %s, container %s is gone", r.addr, r.attachment.ContainerID)
 	}
-	return err
+	return errors.Join(err, removeStaleRecords(handoff.PodsDir(conf.Handoff), *valid))
+}
+
+// staleAfter is how old a record must be that is not finished, to be one that a plugin left behind when it died.
+const staleAfter = time.Minute
+
+// removeStaleRecords removes the records of pods that are of no valid attachment, and those that nobody can read.
+func removeStaleRecords(dir string, valid []types.GCAttachment) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("list records of pods: %w", err)
+	}
+	var errs []error
+	for _, e := range entries {
+		path := filepath.Join(dir, e.Name())
+		if strings.HasPrefix(e.Name(), ".") {
+			if info, err := e.Info(); err != nil || time.Since(info.ModTime()) < staleAfter {
+				continue
+			}
+		} else if pod, err := handoff.ReadPod(path); err == nil &&
+			stillValid(types.GCAttachment{ContainerID: pod.ContainerID, IfName: pod.IfName}, valid) {
+			continue
+		}
+		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, fmt.Errorf("remove the record of a pod: %w", err))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 type reservation struct {

@@ -77,6 +77,9 @@ func TestAddUndone(t *testing.T) {
 			if got := n.inUse(t); len(got) != 0 {
 				t.Errorf("addresses in use: %v", got)
 			}
+			if got := n.records(t); len(got) != 0 {
+				t.Errorf("records of pods: %v", got)
+			}
 			for link := range n.links(t) {
 				if link != "cni0" {
 					t.Errorf("link %s is left", link)

@@ -57,6 +57,10 @@ func TestSyncFromNothingToNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if len(got.Tables)+len(got.Rules) > 0 {
+		t.Errorf("dump has tables %v and rules %v", got.Tables, got.Rules)
+	}
+	got.Tables, got.Rules = nil, nil
 	got.Loose, got.Sysctls, got.Firewall, got.Files = want.Loose, want.Sysctls, want.Firewall, want.Files
 	if diff := cmp.Diff(want, got, cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{})); diff != "" {
 		t.Errorf("dump (-want +got):\n%s", diff)
