@@ -1,6 +1,7 @@
 package nodeagent
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -14,12 +15,15 @@ import (
 	"golang.org/x/sync/errgroup"
 	"k8s.io/client-go/rest"
 
+	"github.com/hopsack-net/hopsack/internal/handoff"
 	"github.com/hopsack-net/hopsack/internal/rewind"
 	"github.com/hopsack-net/hopsack/node-agent/cniconf"
 	"github.com/hopsack-net/hopsack/node-agent/dataplane"
 	"github.com/hopsack-net/hopsack/node-agent/desired"
 	"github.com/hopsack-net/hopsack/node-agent/monitor"
+	"github.com/hopsack-net/hopsack/node-agent/probe"
 	"github.com/hopsack-net/hopsack/node-agent/store"
+	"github.com/hopsack-net/hopsack/node-agent/udp"
 )
 
 const (
@@ -53,9 +57,14 @@ type Options struct {
 	// MetricsAddress and HealthAddress are host:port to listen on; "" or "0" switches one off.
 	MetricsAddress string
 	HealthAddress  string
+	// BootIDFile says which boot of the node this is; "" means the kernel's.
+	BootIDFile string
 	// Log is where the agent says what it does.
 	Log logr.Logger
 }
+
+// DefaultBootIDFile is where the kernel tells one boot from another.
+const DefaultBootIDFile = "/proc/sys/kernel/random/boot_id"
 
 // validate names the option that is missing.
 func (o Options) validate() error {
@@ -88,6 +97,12 @@ type Agent struct {
 	metrics   *metrics
 	health    health
 	wake      trigger
+	prober    pathProber
+	tunnels   tunnels
+	verifier  *verifier
+	memory    memory
+	// again is when a pass is due though nothing happens: devices that are not wanted any more linger a moment.
+	again time.Duration
 
 	// lastFacts are the last complete ones: they stay in force while the underlay is missing.
 	lastFacts desired.Facts
@@ -103,7 +118,7 @@ func New(opts Options) (*Agent, error) {
 	if err := opts.validate(); err != nil {
 		return nil, err
 	}
-	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	boot, err := os.ReadFile(cmp.Or(opts.BootIDFile, DefaultBootIDFile))
 	if err != nil {
 		return nil, fmt.Errorf("read boot id: %w", err)
 	}
@@ -125,7 +140,10 @@ func New(opts Options) (*Agent, error) {
 	a := &Agent{
 		unlogged: dataplane.Changes{}, kernel: kernel, opts: opts, log: opts.Log, bootID: strings.TrimSpace(string(boot)),
 		view: newView(), conns: conns, reporter: newReporter(apiClient, opts.Log), dataplane: dp, metrics: newMetrics(), wake: newTrigger(),
+		prober: &lastingProber{make: func() pathProber { return probe.New(opts.Log) }}, tunnels: udp.New(opts.Log),
 	}
+	a.verifier = newVerifier(a.prober, a.wake.kick, a.metrics, opts.Log)
+	a.metrics.countTunnels(a.tunnels.Stats)
 	a.monitor, err = monitor.New(monitor.Options{Log: opts.Log, Paths: []string{
 		opts.Paths.Handoff, opts.Paths.SubnetEnv, filepath.Dir(opts.Paths.Conflist) + "/", // another network's file there matters, too
 	}})
@@ -151,8 +169,10 @@ func (a *Agent) Run(ctx context.Context) error {
 	group.Go(func() error { return a.monitor.Run(ctx) })
 	group.Go(func() error { a.reporter.run(ctx); return nil })
 	group.Go(func() error { return a.serve(ctx) })
+	group.Go(func() error { a.verifier.run(ctx); return nil })
 	group.Go(func() error { a.loop(ctx); return nil })
-	return group.Wait()
+	err := group.Wait()
+	return errors.Join(err, a.tunnels.Close(), a.prober.Close())
 }
 
 // restore takes up what an earlier process saved, if it is young enough: a node that boots while the API server is gone
@@ -168,6 +188,7 @@ func (a *Agent) restore() error {
 		return nil
 	}
 	a.view.restore(content)
+	a.remember(content, a.view.take(time.Now()))
 	a.log.Info("Restored the state on disk", "leases", len(content.Leases), "savedAt", content.SavedAt)
 	a.wake.kick()
 	return nil
@@ -178,8 +199,10 @@ func (a *Agent) loop(ctx context.Context) {
 	resync := time.NewTimer(jitter(resyncEvery))
 	touched := time.Now()
 	retry, pause := time.NewTimer(time.Hour), retryAfter
+	again := time.NewTimer(time.Hour)
 	defer resync.Stop()
 	defer retry.Stop()
+	defer again.Stop()
 	for {
 		full := false
 		select {
@@ -188,6 +211,7 @@ func (a *Agent) loop(ctx context.Context) {
 		case <-a.wake:
 		case e := <-a.monitor.Events():
 			full = e.Full
+		case <-again.C:
 		case <-retry.C:
 			full = true
 		case <-resync.C:
@@ -198,7 +222,11 @@ func (a *Agent) loop(ctx context.Context) {
 				touched = time.Now()
 			}
 		}
-		if err := a.pass(ctx, full); err != nil {
+		err := a.pass(ctx, full)
+		if again.Stop(); a.again > 0 {
+			again.Reset(a.again)
+		}
+		if err != nil {
 			retry.Reset(pause)
 			pause = min(2*pause, retryMax)
 			continue
@@ -225,6 +253,7 @@ func (a *Agent) pass(ctx context.Context, full bool) error {
 	if o.view.Node == nil || !o.view.Listed {
 		return nil // what is in the kernel may be right: an agent that starts without its state takes no route away meanwhile
 	}
+	a.decide(&o)
 	if err := a.save(started); err != nil {
 		a.log.Error(err, "Saving the objects") // the data path matters more
 	}
@@ -237,7 +266,7 @@ func (a *Agent) pass(ctx context.Context, full bool) error {
 	a.logOutcome(o)
 	a.metrics.pass(o, time.Since(started))
 	a.health.ready.Store(o.applied && o.err == nil && !o.cleanedUp)
-	a.reporter.report(o.view.Node.Name, nodeStatus(o, a.reporter.conditions()))
+	a.report(ctx, o)
 	return o.err
 }
 
@@ -247,6 +276,7 @@ func (a *Agent) save(now time.Time) error {
 	if !due {
 		return nil
 	}
+	content.Agent = a.memory.stored()
 	if err := store.Save(a.opts.StateDir, content); err != nil {
 		a.view.touch()
 		return err
@@ -279,11 +309,14 @@ func (a *Agent) apply(ctx context.Context, o *outcome, full bool) {
 	if o.err != nil {
 		return
 	}
+	a.again = 0
 	var want desired.State
-	if !o.view.Parsed.Teardown {
+	if o.view.Parsed.Teardown {
+		o.err = a.leave()
+	} else {
 		state, problems := desired.Compute(desired.Input{
-			Node: o.view.Parsed, Peers: o.view.Peers, Facts: o.facts, Paths: a.opts.Paths,
-			NoNewPods: o.view.NoSubnet || !o.view.published(),
+			Node: o.view.Parsed, Peers: o.view.Peers, Facts: o.facts, Paths: a.opts.Paths, Direct: o.results.Direct,
+			NoNewPods: o.view.NoSubnet || !o.view.published() || o.unproven,
 		})
 		o.problems = problems
 		if len(state.Links) == 0 {
@@ -293,17 +326,22 @@ func (a *Agent) apply(ctx context.Context, o *outcome, full bool) {
 	}
 	a.monitor.SetInterest(monitor.Interest{State: want, Underlay: o.facts.Underlay.Name, OwnPort: a.dataplane.Port()})
 	report, err := a.dataplane.Sync(ctx, want, full)
-	o.changes, o.err, o.applied = report.Changes, err, true
+	o.changes, o.syncErr, o.applied, a.again = report.Changes, err, true, report.Again
+	o.err = errors.Join(o.err, err)
 	o.problems = append(o.problems, report.Problems...)
-	if o.view.Parsed.Teardown && err == nil {
+	switch {
+	case !o.view.Parsed.Teardown:
+		a.follow(o, want)
+	case o.err == nil:
 		o.cleanedUp = true
+		a.memory = memory{adopted: true}
 		o.err = store.Remove(a.opts.StateDir)
 	}
 }
 
 // dataplaneOptions name the files the data path may remove; subnet.env may be flannel's.
 func dataplaneOptions(opts Options) dataplane.Options {
-	return dataplane.Options{StateDir: opts.StateDir, KeepLoose: keepLoose, OwnedFiles: []dataplane.OwnedFile{
+	return dataplane.Options{StateDir: opts.StateDir, KeepLoose: keepLoose, PodsDir: handoff.PodsDir(opts.Paths.Handoff), OwnedFiles: []dataplane.OwnedFile{
 		{Path: opts.Paths.SubnetEnv, Mark: desired.SubnetEnvMark}, {Path: opts.Paths.Conflist}, {Path: opts.Paths.Handoff},
 	}}
 }

@@ -44,6 +44,7 @@ func readFacts(kernel routeReader, rules network.InterfaceSelection, internalIPs
 			facts.OnLink, facts.Detours = splitRoutes(routes, l.Attrs().Index)
 		}
 	}
+	facts.Others = otherRoutes(links, routes)
 	return facts, nil
 }
 
@@ -114,4 +115,19 @@ func splitRoutes(routes []dataplane.Route, underlay int) (onLink, detours []neti
 		}
 	}
 	return onLink, detours
+}
+
+// otherRoutes are the routes that hopsack did not make and that have one way out: what carries packets with backend alloc.
+func otherRoutes(links []netlink.Link, routes []dataplane.Route) []desired.OtherRoute {
+	names := map[int]string{}
+	for _, l := range links {
+		names[l.Attrs().Index] = l.Attrs().Name
+	}
+	var out []desired.OtherRoute
+	for _, r := range routes {
+		if r.Protocol != dataplane.RouteProtocol && !r.Unreachable && names[r.Index] != "" {
+			out = append(out, desired.OtherRoute{Prefix: r.Prefix, Metric: r.Metric, Device: names[r.Index], Gateway: r.Gateway})
+		}
+	}
+	return out
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -25,6 +26,8 @@ const (
 	reportTimeout  = 10 * time.Second
 	reportRetry    = 500 * time.Millisecond
 	reportRetryMax = 30 * time.Second
+	// countsAfter is when a report that brings new counts and nothing else is written, at the latest; at the soonest half of it.
+	countsAfter = time.Minute
 )
 
 // reporter writes the node's status, the newest only, beside the loop: a slow API server never holds up a pass.
@@ -37,6 +40,8 @@ type reporter struct {
 	name   string
 	want   *v1alpha1.NodeNetworkStatus
 	posted *v1alpha1.NodeNetworkStatus
+	// countsDue is when a report that differs in counts only is written; zero while there is none.
+	countsDue time.Time
 }
 
 func newReporter(c client.Client, log logr.Logger) *reporter {
@@ -96,10 +101,8 @@ func (r *reporter) run(ctx context.Context) {
 // post writes the newest status unless it was written already. A NodeNetwork that is missing is no error: the controller
 // will make it, and the watch will say so.
 func (r *reporter) post(ctx context.Context) error {
-	r.mu.Lock()
-	name, want, posted := r.name, r.want, r.posted
-	r.mu.Unlock()
-	if want == nil || posted != nil && equality.Semantic.DeepEqual(want, posted) {
+	name, want, due := r.due(time.Now())
+	if !due {
 		return nil
 	}
 	patch, err := json.Marshal(map[string]any{
@@ -121,7 +124,33 @@ func (r *reporter) post(ctx context.Context) error {
 		return fmt.Errorf("patch status of nodenetwork %s: %w", name, err)
 	}
 	r.mu.Lock()
-	r.posted = want
+	r.posted, r.countsDue = want, time.Time{}
 	r.mu.Unlock()
 	return nil
+}
+
+// due returns the newest status, and whether it is to be written now. Counts alone wait: on every node they move at once.
+func (r *reporter) due(now time.Time) (name string, want *v1alpha1.NodeNetworkStatus, due bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch {
+	case r.want == nil || r.posted != nil && equality.Semantic.DeepEqual(r.want, r.posted):
+		return "", nil, false
+	case r.posted == nil || !sameButCounts(r.want, r.posted):
+	case r.countsDue.IsZero():
+		wait := countsAfter/2 + rand.N(countsAfter/2)
+		r.countsDue = now.Add(wait)
+		time.AfterFunc(wait, r.wake.kick)
+		return "", nil, false
+	case now.Before(r.countsDue):
+		return "", nil, false
+	}
+	return r.name, r.want, true
+}
+
+// sameButCounts says whether two reports differ in nothing but the counts of paths.
+func sameButCounts(a, b *v1alpha1.NodeNetworkStatus) bool {
+	x, y := *a, *b
+	x.Paths, y.Paths = nil, nil
+	return equality.Semantic.DeepEqual(x, y)
 }

@@ -24,9 +24,19 @@ type outcome struct {
 	factsErr error
 	// problems come from Compute and from the data path; each is a condition.
 	problems []desired.Problem
-	// applied says that the kernel was brought to the desired state; err why not.
+	// applied says that the kernel was brought to the desired state; err why not, all of it.
 	applied bool
 	err     error
+	// syncErr, tunnelErr and probeErr are the parts of err that are the kernel's, the tunnels' and the prober's.
+	syncErr, tunnelErr, probeErr error
+	// results is what probes found, sending which revision follows from it, and commit what that leaves behind.
+	results results
+	sending sending
+	commit  commit
+	// unproven says that not enough peers have answered yet for pods to start.
+	unproven bool
+	// counts are the peers by path.
+	counts v1alpha1.PathCounts
 	// changes counts what was changed, by kind.
 	changes dataplane.Changes
 	// cni is what the directory of CNI configurations holds.
@@ -55,12 +65,13 @@ func nodeStatus(o outcome, previous []metav1.Condition) v1alpha1.NodeNetworkStat
 	if o.factsErr == nil {
 		status.MTU = int32(desired.PodMTU(node, o.facts.Underlay))
 	}
-	if o.applied && o.err == nil && !o.cleanedUp {
-		for _, r := range node.Revisions {
-			status.PreparedRevisions = append(status.PreparedRevisions, r.ID)
-		}
-		status.TransmitRevision = node.Transmit.ID
+	status.PreparedRevisions = o.prepared()
+	if o.applied && o.syncErr == nil && !o.cleanedUp {
+		status.TransmitRevision = o.commit.Confirmed
+		status.Paths = &o.counts
 	}
+	status.FailedRevision = o.commit.Failed
+	status.Verifications, status.Check = o.results.Verifications, o.results.Check
 	for _, c := range conditions(o) {
 		c.ObservedGeneration = node.Generation
 		if old := meta.FindStatusCondition(previous, c.Type); old != nil {
@@ -101,9 +112,14 @@ func conditions(o outcome) []metav1.Condition {
 				break
 			}
 		}
+		if o.unproven && ready.Status == metav1.ConditionTrue {
+			ready = condition(v1alpha1.ConditionReady, false, v1alpha1.ReasonUnproven, unprovenMessage)
+		}
 	}
 	return append(out, ready)
 }
+
+const unprovenMessage = "fewer than half of the peers answer over the pod network: no pod is started on a node whose packets may get lost"
 
 func interfaceSelected(o outcome) metav1.Condition {
 	const t = v1alpha1.ConditionInterfaceSelected
@@ -196,10 +212,16 @@ func condition(conditionType string, ok bool, reason, message string) metav1.Con
 	if ok {
 		status = metav1.ConditionTrue
 	}
-	if len(message) > maxMessage {
-		message = strings.ToValidUTF8(message[:maxMessage], "") + "…"
+	return metav1.Condition{Type: conditionType, Status: status, Reason: reason, Message: truncate(message, maxMessage)}
+}
+
+// truncate cuts a text that is longer than limit bytes.
+func truncate(text string, limit int) string {
+	const more = "…"
+	if len(text) <= limit {
+		return text
 	}
-	return metav1.Condition{Type: conditionType, Status: status, Reason: reason, Message: message}
+	return strings.ToValidUTF8(text[:limit-len(more)], "") + more
 }
 
 // firstError is the first of joined errors and a count of the rest.

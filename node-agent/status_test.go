@@ -20,8 +20,9 @@ func wellOutcome() outcome {
 	v.setNode(nodeNetwork())
 	v.setLease(bound(), now)
 	return outcome{
-		view: v.take(now), bootID: "boot", applied: true, cni: cniconf.Found{Ours: true},
-		facts: desired.Facts{Underlay: desired.Underlay{Name: "eth0", Addrs: addrs("172.30.0.11"), MTU: 1500}},
+		view: v.take(now), bootID: "boot", applied: true, cni: cniconf.Found{Ours: true}, commit: commit{Confirmed: "rev-a"},
+		counts: v1alpha1.PathCounts{Encapsulated: 1},
+		facts:  desired.Facts{Underlay: desired.Underlay{Name: "eth0", Addrs: addrs("172.30.0.11"), MTU: 1500}},
 	}
 }
 
@@ -32,6 +33,7 @@ func TestNodeStatusOfAWellNode(t *testing.T) {
 	want := v1alpha1.NodeNetworkStatus{
 		ObservedGeneration: 1, NodeUID: "node-uid", BootID: "boot", Interface: "eth0", PublicIPs: []string{"172.30.0.11"}, MTU: 1450,
 		PreparedRevisions: []string{"rev-a"}, TransmitRevision: "rev-a",
+		Paths: &v1alpha1.PathCounts{Encapsulated: 1},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("status (-want +got):\n%s", diff)
@@ -51,7 +53,10 @@ func TestReadySaysWhatIsWrongFirst(t *testing.T) {
 	}{
 		"no interface": {func(o *outcome) { o.factsErr = errors.New("no interface matches name eth7") },
 			v1alpha1.ReasonNoInterface, "eth7", true},
-		"kernel refuses": {func(o *outcome) { o.err = errors.Join(errors.New("add route"), errors.New("add fdb")) },
+		"kernel refuses": {func(o *outcome) {
+			o.syncErr = errors.Join(errors.New("add route"), errors.New("add fdb"))
+			o.err = o.syncErr
+		},
 			v1alpha1.ReasonProgrammingFailed, "add route (and 1 more errors)", false},
 		"foreign route": {func(o *outcome) {
 			o.problems = []desired.Problem{{Reason: v1alpha1.ReasonForeignRoute, Message: "10.244.2.0/24"}}
@@ -67,6 +72,7 @@ func TestReadySaysWhatIsWrongFirst(t *testing.T) {
 			v1alpha1.ReasonForeignCNI, "00-multus.conf", true},
 		"not written": {func(o *outcome) { o.cni.Ours = false }, v1alpha1.ReasonNotWritten, "not written", true},
 		"lease gone":  {func(o *outcome) { o.view.NoSubnet = true }, v1alpha1.ReasonWaitingForSubnet, "lease is gone", true},
+		"joins":       {func(o *outcome) { o.unproven = true }, v1alpha1.ReasonUnproven, "half of the peers", true},
 		"torn down":   {func(o *outcome) { o.cleanedUp = true }, v1alpha1.ReasonCleanedUp, "nothing of hopsack", false},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -102,5 +108,39 @@ func TestConditionsKeepTheirTransitionTime(t *testing.T) {
 	second := nodeStatus(wellOutcome(), first.Conditions)
 	if diff := cmp.Diff(first, second); diff != "" {
 		t.Errorf("a pass without news changes the report (-first +second):\n%s", diff)
+	}
+}
+
+// A revision is reported as one that the node can receive when all that takes is there: its tunnel listens and the prober knows
+// its paths.
+func TestPrepared(t *testing.T) {
+	revisions := func(n *v1alpha1.NodeNetwork) {
+		n.Spec.Revisions = append(n.Spec.Revisions, v1alpha1.Revision{ID: "rev-b", Backend: v1alpha1.Backend{Type: v1alpha1.BackendHostGW}},
+			v1alpha1.Revision{ID: "rev-u", Backend: v1alpha1.Backend{Type: v1alpha1.BackendUDP}})
+	}
+	failed := errors.New("failed")
+	for name, tc := range map[string]struct {
+		change func(*outcome)
+		want   []string
+	}{
+		"all well":             {func(*outcome) {}, []string{"rev-a", "rev-b", "rev-u"}},
+		"not applied":          {func(o *outcome) { o.applied = false }, nil},
+		"kernel refuses":       {func(o *outcome) { o.syncErr, o.err = failed, failed }, nil},
+		"tunnel does not open": {func(o *outcome) { o.tunnelErr, o.err = failed, failed }, []string{"rev-a", "rev-b"}},
+		"no prober":            {func(o *outcome) { o.probeErr, o.err = failed, failed }, []string{"rev-a"}},
+		"foreign device": {func(o *outcome) { o.problems = []desired.Problem{{Reason: v1alpha1.ReasonForeignDevice}} },
+			[]string{"rev-a"}},
+		"torn down": {func(o *outcome) { o.cleanedUp = true }, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			o := wellOutcome()
+			v := newView()
+			v.setNode(nodeNetwork(revisions))
+			o.view = v.take(now)
+			tc.change(&o)
+			if diff := cmp.Diff(tc.want, nodeStatus(o, nil).PreparedRevisions); diff != "" {
+				t.Errorf("prepared (-want +got):\n%s", diff)
+			}
+		})
 	}
 }

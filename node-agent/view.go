@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -32,6 +33,10 @@ type view struct {
 	rejected map[string]string
 	// changed says that the store on disk is out of date.
 	changed bool
+	// moves counts how often the revision to send with changed.
+	moves uint64
+	// reported is the status that the NodeNetwork had when the API first showed it: an earlier process's report.
+	reported *v1alpha1.NodeNetworkStatus
 }
 
 // heldLease is a lease as last seen in good order.
@@ -60,6 +65,12 @@ func (v *view) setNode(n *v1alpha1.NodeNetwork) bool {
 		return false
 	}
 	v.fromDisk = false
+	if v.reported == nil && n.Status.ObservedGeneration > 0 {
+		v.reported = n.Status.DeepCopy()
+	}
+	if transmitID(v.parsed) != transmitID(parsed) && v.node != nil {
+		v.moves++
+	}
 	delete(v.rejected, n.Name)
 	v.noSubnet = !parsed.StableSubnet().IsValid() && v.parsed.StableSubnet().IsValid()
 	if v.noSubnet {
@@ -68,6 +79,13 @@ func (v *view) setNode(n *v1alpha1.NodeNetwork) bool {
 	v.node, v.parsed, v.nodeGone = n, parsed, time.Time{}
 	v.changed = true
 	return true
+}
+
+func transmitID(n network.Node) string {
+	if n.Transmit == nil {
+		return ""
+	}
+	return n.Transmit.ID
 }
 
 // loseNode notes that the own NodeNetwork is missing. The last one stays in force.
@@ -181,6 +199,34 @@ type snapshot struct {
 	Doubtful []string
 	// Rejected says why objects were not taken up, sorted.
 	Rejected []string
+	// Moves counts how often the revision to send with changed.
+	Moves uint64
+	// Reported is what an earlier process reported, nil when nothing is known of that.
+	Reported *v1alpha1.NodeNetworkStatus
+}
+
+// endpoint is where peers reach the node, "" while none is published.
+func (s snapshot) endpoint() string {
+	own := s.Parsed.StableSubnet()
+	for _, l := range s.Peers {
+		if l.Node == s.Parsed.Name && l.Subnet == own {
+			return joinAddrs(l.PublicIPs)
+		}
+	}
+	return ""
+}
+
+// alone says that no other node can be reached.
+func (s snapshot) alone() bool {
+	return !slices.ContainsFunc(s.Peers, func(l network.Lease) bool { return l.Node != s.Parsed.Name })
+}
+
+func joinAddrs(addrs []netip.Addr) string {
+	var out []string
+	for _, a := range addrs {
+		out = append(out, a.String())
+	}
+	return strings.Join(out, ",")
 }
 
 // published says whether peers can know how to reach the node: a pod that starts before would wait for answers that go
@@ -194,7 +240,7 @@ func (s snapshot) published() bool {
 func (v *view) take(now time.Time) snapshot {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	s := snapshot{Node: v.node, Listed: v.listed, Parsed: v.parsed, NoSubnet: v.noSubnet, NodeGone: v.nodeGone}
+	s := snapshot{Node: v.node, Listed: v.listed, Parsed: v.parsed, NoSubnet: v.noSubnet, NodeGone: v.nodeGone, Moves: v.moves, Reported: v.reported}
 	for name, held := range v.leases {
 		if !held.doubtfulSince.IsZero() && now.Sub(held.doubtfulSince) >= v.parsed.Retention {
 			v.drop(name)

@@ -23,6 +23,18 @@ type Content struct {
 	Node v1alpha1.NodeNetwork `json:"node"`
 	// Leases are those of its peers and its own.
 	Leases []v1alpha1.SubnetLease `json:"leases"`
+	// Agent is what the agent found out by itself; nil in a file of a version that found out nothing.
+	Agent *Agent `json:"agent,omitempty"`
+}
+
+// Agent is what an agent must not forget.
+type Agent struct {
+	// Confirmed is the revision that was proven after the node began to send with it, "" for none.
+	Confirmed string `json:"confirmed,omitempty"`
+	// Failed is the revision that the node was asked to send with and left by itself.
+	Failed *v1alpha1.FailedRevision `json:"failed,omitempty"`
+	// Proven is the endpoint at which peers answered, "" before they did.
+	Proven string `json:"proven,omitempty"`
 }
 
 // Load returns what was saved, and false when nothing was. A file that cannot be read or parsed is an error.

@@ -23,6 +23,10 @@ func TestSaveAndLoad(t *testing.T) {
 		SavedAt: time.Date(2026, 11, 20, 12, 0, 0, 0, time.UTC),
 		Node:    v1alpha1.NodeNetwork{ObjectMeta: metav1.ObjectMeta{Name: "n1"}, Spec: v1alpha1.NodeNetworkSpec{Transmit: "a"}},
 		Leases:  []v1alpha1.SubnetLease{{ObjectMeta: metav1.ObjectMeta{Name: "10.244.2.0-24"}}},
+		Agent: &Agent{
+			Confirmed: "a", Proven: "172.30.0.11",
+			Failed: &v1alpha1.FailedRevision{Revision: "b", Failing: []v1alpha1.FailingPeer{{Node: "n2", Reason: v1alpha1.ProbeNoAnswer}}},
+		},
 	}
 	if err := Save(dir, want); err != nil {
 		t.Fatal(err)
