@@ -37,6 +37,19 @@ func TestDriftIsRepaired(t *testing.T) {
 		"direct route deleted":    "ip route del 10.244.4.0/24",
 		"unreachable deleted":     "ip route del unreachable 10.244.0.0/16",
 		"route added":             "ip route add 10.244.77.0/24 dev hs1-8472 proto 104",
+		"ip rule deleted":         "ip rule del priority 104",
+		"ip rule added":           "ip rule add priority 104 protocol 104 from 10.244.1.2 ipproto udp sport 10403 lookup 10402",
+		"ip rule of all packets":  "ip rule add priority 103 protocol 104 lookup 10400",
+		"table route deleted":     "ip route del 10.244.2.0/30 table 10400",
+		"table route replaced":    "ip route replace 10.244.2.0/30 dev hs1-8472 proto 104 table 10400",
+		"table route added":       "ip route add 10.244.3.0/30 dev hs1-8472 proto 104 table 10400",
+		"table flushed of routes": "ip route flush table 10400",
+		"route in a new table":    "ip route add 10.244.3.0/30 dev hs1-8472 proto 104 table 10410",
+		"tun deleted":             "ip link del hsu8285",
+		"tun down":                "ip link set hsu8285 down",
+		"tun mtu":                 "ip link set hsu8285 mtu 1280",
+		"tun address deleted":     "ip addr del 10.244.1.0/32 dev hsu8285",
+		"tun of another kind":     "ip link del hsu8285\nip tuntap add dev hsu8285 mode tun",
 		"fdb deleted":             "bridge fdb del 02:00:00:00:00:02 dev hs1-8472 self",
 		"fdb replaced":            "bridge fdb replace 02:00:00:00:00:02 dev hs1-8472 dst 172.30.0.66 self permanent",
 		"fdb not permanent":       "bridge fdb replace 02:00:00:00:00:02 dev hs1-8472 dst 172.30.0.2 self dynamic",
@@ -140,7 +153,7 @@ func TestOthersWakeNobody(t *testing.T) {
 		},
 		"another network": func() {
 			n.run("ip link add br9 type bridge", "ip link set br9 up", "ip link del br9", "ip route add 10.9.0.0/16 dev lo",
-				"ip route del 10.9.0.0/16", "ip route add 10.244.0.0/16 dev eth0 table 9", "ip neigh add 10.244.1.9 lladdr 02:00:00:00:00:09 dev cni0",
+				"ip route del 10.9.0.0/16", "ip route add 10.244.0.0/16 dev eth0 table 9", "ip rule add priority 77 lookup 9", "ip neigh add 10.244.1.9 lladdr 02:00:00:00:00:09 dev cni0",
 				"ip neigh add 172.30.0.9 lladdr 02:00:00:00:00:09 dev eth0")
 		},
 		"other files": func() {

@@ -91,6 +91,8 @@ func (f *filter) see(protocol int, typ uint16, port uint32, body []byte) Cause {
 		return f.seeRoute(typ == unix.RTM_DELROUTE, body)
 	case unix.RTM_NEWNEIGH, unix.RTM_DELNEIGH:
 		return f.seeNeigh(typ == unix.RTM_DELNEIGH, body)
+	case unix.RTM_NEWRULE, unix.RTM_DELRULE:
+		return f.seeRule(typ == unix.RTM_DELRULE, body)
 	case rtmNewNetconf:
 		return f.seeNetconf(body)
 	}
@@ -178,12 +180,40 @@ func (f *filter) seeAddr(gone bool, body []byte) Cause {
 	return CauseAddress
 }
 
+// seeTableRoute looks at hopsack's routes in other tables: those of probes.
+func (f *filter) seeTableRoute(gone bool, r routeMessage) Cause {
+	want, wanted := f.interest.State.Tables[r.table][r.prefix]
+	switch {
+	case r.protocol != routeProtocol && !wanted:
+		return 0
+	case r.protocol == routeProtocol && gone != wanted && (gone || r.is(want, f.names[r.index])):
+		return 0
+	}
+	return CauseRule
+}
+
+// seeRule looks at hopsack's ip rules.
+func (f *filter) seeRule(gone bool, body []byte) Cause {
+	r, own := dataplane.ParseRule(body)
+	if !own {
+		return 0
+	}
+	_, wanted := f.interest.State.Rules[r.Rule]
+	if wanted = wanted && !r.Odd && r.Priority == dataplane.RulePriority; gone != wanted {
+		return 0
+	}
+	return CauseRule
+}
+
 // seeRoute looks at routes of table main: hopsack's, those at prefixes hopsack needs, default routes, and those of the
 // underlay, which decide what it reaches.
 func (f *filter) seeRoute(gone bool, body []byte) Cause {
 	r, ok := parseRoute(body)
 	if !ok {
 		return 0
+	}
+	if r.table != unix.RT_TABLE_MAIN {
+		return f.seeTableRoute(gone, r)
 	}
 	want, wanted := f.interest.State.Routes[r.prefix]
 	switch {

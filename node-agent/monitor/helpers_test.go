@@ -114,14 +114,20 @@ func (n *node) state() desired.State {
 	s := desired.State{
 		Links: map[string]desired.Link{
 			"cni0":     {Kind: desired.KindBridge, MAC: network.MAC{6, 0, 0, 0, 0, 1}, MTU: 1500},
+			"hsu8285":  {Kind: desired.KindTUN, MTU: 1472, Port: 8285},
 			"hs1-8472": {Kind: desired.KindVXLAN, MAC: network.MAC{2, 0, 0, 0, 0, 1}, MTU: 1450, VNI: 1, Port: 8472, Local: addr("172.30.0.1")},
 		},
 		Addrs: map[desired.AddrKey]desired.Scope{
 			{Device: "cni0", Prefix: prefix("10.244.1.1/24")}:     desired.ScopeGlobal,
 			{Device: "hs1-8472", Prefix: prefix("10.244.1.0/32")}: desired.ScopeLink,
+			{Device: "hsu8285", Prefix: prefix("10.244.1.0/32")}:  desired.ScopeLink,
 		},
 		FDB: map[desired.FDBKey]netip.Addr{}, Neighs: map[desired.NeighKey]network.MAC{},
-		Routes:  map[netip.Prefix]desired.Route{prefix("10.244.0.0/16"): {Unreachable: true}},
+		Routes: map[netip.Prefix]desired.Route{prefix("10.244.0.0/16"): {Unreachable: true}},
+		Tables: map[int]map[netip.Prefix]desired.Route{10400: {
+			prefix("10.244.2.0/30"): {Device: "hsu8285", Source: addr("10.244.1.1"), MTU: 1472}, prefix("10.244.0.0/16"): {Unreachable: true},
+		}},
+		Rules:   map[desired.Rule]struct{}{{Source: addr("10.244.1.2"), Port: 10401, Table: 10400}: {}},
 		Loose:   map[string]struct{}{"eth0": {}, "hs1-8472": {}},
 		Sysctls: map[string]string{"net/ipv4/ip_forward": "1"},
 		Firewall: &desired.Firewall{
@@ -148,6 +154,7 @@ func (n *node) picture() string {
 	var out strings.Builder
 	for _, command := range []string{
 		"ip -d -o link show cni0", "ip -d -o link show hs1-8472", "ip -o addr show dev cni0 scope global", "ip -o addr show dev hs1-8472",
+		"ip -d -o link show hsu8285", "ip -o addr show dev hsu8285", "ip rule", "ip route show table 10400",
 		"ip route", "ip neigh show dev hs1-8472", "bridge fdb show dev hs1-8472", "bridge link show", "nft -s list ruleset",
 		"sysctl net.ipv4.ip_forward net.ipv4.conf.eth0.rp_filter net.ipv4.conf.hs1-8472.rp_filter",
 	} {

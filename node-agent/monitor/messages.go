@@ -75,7 +75,7 @@ func (l *linkMessage) readInfo(info []byte) {
 
 // is says whether the device is as wanted. Its carrier is not hopsack's to decide.
 func (l linkMessage) is(want desired.Link) bool {
-	return l.kind == string(want.Kind) && l.alias == dataplane.Alias && l.mac == want.MAC && l.mtu == want.MTU &&
+	return l.kind == string(want.Kind) && l.alias == dataplane.Alias && (l.mac == want.MAC || want.Kind == desired.KindTUN) && l.mtu == want.MTU &&
 		l.flags&unix.IFF_UP != 0 && (want.Kind != desired.KindVXLAN || !l.learning && l.master == 0 && l.local == want.Local)
 }
 
@@ -120,6 +120,7 @@ func parseAddr(body []byte) (addrMessage, bool) {
 }
 
 type routeMessage struct {
+	table       int
 	prefix      netip.Prefix
 	protocol    uint8
 	unreachable bool
@@ -129,7 +130,7 @@ type routeMessage struct {
 	mtu         uint32
 }
 
-// parseRoute is not ok for routes of other tables than main, and for those the kernel cloned.
+// parseRoute is not ok for routes that the kernel cloned.
 func parseRoute(body []byte) (routeMessage, bool) {
 	if len(body) < unix.SizeofRtMsg {
 		return routeMessage{}, false
@@ -158,7 +159,8 @@ func parseRoute(body []byte) (routeMessage, bool) {
 		}
 	}
 	r.prefix = netip.PrefixFrom(dst, int(msg.Dst_len))
-	return r, r.prefix.IsValid() && table == unix.RT_TABLE_MAIN && msg.Flags&unix.RTM_F_CLONED == 0
+	r.table = int(table)
+	return r, r.prefix.IsValid() && msg.Flags&unix.RTM_F_CLONED == 0
 }
 
 // is says whether the route is as wanted, as far as events are compared: the pass compares all of it.

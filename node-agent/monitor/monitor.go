@@ -56,12 +56,13 @@ const (
 	CauseFirewall
 	CauseFile
 	CauseLost
+	CauseRule // an ip rule, or a route of another table than main
 )
 
-var causeNames = []string{"link", "address", "route", "neigh", "sysctl", "firewall", "file", "lost events"}
+var causeNames = []string{"link", "address", "route", "neigh", "sysctl", "firewall", "file", "lost events", "rule"}
 
-// fullCauses are those after which the kernel may have changed without a word.
-const fullCauses = CauseLink | CauseAddress | CauseLost
+// fullCauses are those after which the kernel may have changed without a word, or where only a full pass looks.
+const fullCauses = CauseLink | CauseAddress | CauseLost | CauseRule
 
 // String prints like "link,route".
 func (c Cause) String() string {
