@@ -73,21 +73,35 @@ func (p *Prober) diagnoseCurrent(ctx context.Context, v *view, t Target) Finding
 	return Finding{v1alpha1.ProbePeerDead, sayDead}
 }
 
-// diagnosePath looks for what is wrong with a path towards a peer that answers over the current one. The current path serves
-// as the way back, so each direction is tried alone, and each without the FORWARD rules of the node at its end.
+// evidence is which packets got through. Those on the way there take the path that is diagnosed, and are answered over the
+// current one; those on the way back the other way round. An end that is the host itself leaves out its FORWARD rules.
+type evidence struct {
+	podToPod, podToHost, hostToPod, hostToHost bool // on the way there
+	backToPod, backToHost                      bool // from the peer's pod
+	node                                       bool // the peer's own address answers pings; asked where nothing is encapsulated
+}
+
+// diagnosePath looks for what is wrong with a path towards a peer that answers over the current one.
 func (p *Prober) diagnosePath(ctx context.Context, v *view, way path, t Target) Finding {
+	var e evidence
 	current := v.paths[""].conn
-	var there, thereHost, back, backHost, node bool
 	together(
-		func() { there = p.reaches(ctx, question{by: way.conn, to: t.Pod}) },
-		func() { thereHost = p.reaches(ctx, question{by: way.conn, to: t.Gateway}) },
-		func() { back = p.reaches(ctx, question{by: current, path: way.Name, to: t.Pod}) },
-		func() { backHost = p.reaches(ctx, question{by: v.host, path: way.Name, to: t.Pod}) },
-		func() { node = t.Direct && v.ping != nil && p.reaches(ctx, question{ping: v.ping, to: t.Underlay}) },
+		func() { e.podToPod = p.reaches(ctx, question{by: way.conn, to: t.Pod}) },
+		func() { e.podToHost = p.reaches(ctx, question{by: way.conn, to: t.Gateway}) },
+		func() { e.hostToPod = p.reaches(ctx, question{by: way.standIn, to: t.Pod}) },
+		func() { e.hostToHost = p.reaches(ctx, question{by: way.standIn, to: t.Gateway}) },
+		func() { e.backToPod = p.reaches(ctx, question{by: current, path: way.Name, to: t.Pod}) },
+		func() { e.backToHost = p.reaches(ctx, question{by: v.host, path: way.Name, to: t.Pod}) },
+		func() { e.node = t.Direct && p.reaches(ctx, question{ping: v.ping, to: t.Underlay}) },
 	)
-	p.log.V(1).Info("Diagnosed a path", "peer", t.Node, "path", way.Name, "there", there, "thereToHost", thereHost,
-		"back", back, "backToHost", backHost, "nodeAnswers", node)
-	peerFilter, ownFilter := !there && thereHost, !back && backHost
+	p.log.V(1).Info("Diagnosed a path", "peer", t.Node, "path", way.Name, "evidence", e)
+	return e.finding(way.Path, t)
+}
+
+// finding is what follows from the evidence.
+func (e evidence) finding(way Path, t Target) Finding {
+	peerFilter := !e.podToPod && (e.podToHost || e.hostToHost && !e.hostToPod)
+	ownFilter := !e.podToPod && (e.hostToPod || e.hostToHost && !e.podToHost) || !e.backToPod && e.backToHost
 	switch {
 	case peerFilter && ownFilter:
 		return Finding{v1alpha1.ProbeForwardPolicy, sayBothFilter}
@@ -95,7 +109,7 @@ func (p *Prober) diagnosePath(ctx context.Context, v *view, way path, t Target) 
 		return Finding{v1alpha1.ProbeForwardPolicy, sayPeerFilter}
 	case ownFilter:
 		return Finding{v1alpha1.ProbeForwardPolicy, sayOwnFilter}
-	case node:
+	case e.node:
 		return Finding{v1alpha1.ProbePodAddressesDropped, sayPodsDropped}
 	case way.TunnelPort != 0 && !t.Direct:
 		return Finding{v1alpha1.ProbeNoAnswer, fmt.Sprintf("no answer over UDP %d from %s", way.TunnelPort, t.Underlay)}

@@ -34,7 +34,7 @@ func TestDiagnose(t *testing.T) {
 		"both: " + underTunnel: {tunnelPath, func(w *world) {
 			w.nft(w.nodes[1], "inet", allowOnly)
 			w.nft(w.nodes[2], "inet", allowOnly)
-		}, noAnswer}, // not told apart from a path that is blocked: neither end is reached
+		}, bothFilter},
 		"both let pods out only": {tunnelPath, func(w *world) {
 			w.nft(w.nodes[1], "inet", `forward iifname "hs7-4789" drop`)
 			w.nft(w.nodes[2], "inet", `forward iifname "hs7-4789" drop`)

@@ -39,10 +39,18 @@ type Prober struct {
 	ok       bool // done is in force, every part of it
 }
 
-// path is a path with its socket.
+// path is a path with its sockets: in the prober's namespace, and one that stands in for it in the host's, nil where the
+// kernel refuses it. The latter serves diagnoses.
 type path struct {
 	Path
-	conn *net.UDPConn
+	conn, standIn *net.UDPConn
+}
+
+func (p path) close() {
+	_ = p.conn.Close()
+	if p.standIn != nil {
+		_ = p.standIn.Close()
+	}
 }
 
 // view is what those who ask and answer see. It is never changed, only replaced.
@@ -123,7 +131,7 @@ func (p *Prober) plugIn(c Config) error {
 		return err
 	}
 	err = inside(made.ns, func() (err error) {
-		p.listener, err = openUDP(netip.AddrPortFrom(c.Address.Addr(), ListenPort))
+		p.listener, err = openUDP(netip.AddrPortFrom(c.Address.Addr(), ListenPort), false)
 		return err
 	})
 	if err != nil {
@@ -143,7 +151,7 @@ func (p *Prober) unplug() error {
 	}
 	p.ok = false
 	for _, have := range p.paths {
-		_ = have.conn.Close()
+		have.close()
 	}
 	p.paths = map[string]path{}
 	p.publish()
@@ -157,30 +165,43 @@ func (p *Prober) openPaths(c Config) error {
 	paths := map[string]path{}
 	for _, want := range c.Paths {
 		if have, ok := p.paths[want.Name]; ok && have.Port == want.Port {
-			paths[want.Name] = path{want, have.conn}
+			paths[want.Name] = path{want, have.conn, have.standIn}
 		}
 	}
 	for name, have := range p.paths {
 		if _, kept := paths[name]; !kept {
-			_ = have.conn.Close()
+			have.close()
 		}
 	}
 	p.paths = paths
-	return inside(p.plug.ns, func() error {
-		var errs []error
-		for _, want := range c.Paths {
-			if _, ok := paths[want.Name]; ok {
-				continue
-			}
-			conn, err := openUDP(netip.AddrPortFrom(c.Address.Addr(), want.Port))
-			if err != nil {
-				errs = append(errs, fmt.Errorf("path %q: %w", want.Name, err))
-				continue
-			}
-			paths[want.Name] = path{want, conn}
+	var errs []error
+	for _, want := range c.Paths {
+		if _, ok := paths[want.Name]; ok {
+			continue
 		}
-		return errors.Join(errs...)
+		made, err := p.openPath(want, netip.AddrPortFrom(c.Address.Addr(), want.Port))
+		if err != nil {
+			errs = append(errs, fmt.Errorf("path %q: %w", want.Name, err))
+			continue
+		}
+		paths[want.Name] = made
+	}
+	return errors.Join(errs...)
+}
+
+func (p *Prober) openPath(want Path, at netip.AddrPort) (path, error) {
+	made := path{Path: want}
+	err := inside(p.plug.ns, func() (err error) {
+		made.conn, err = openUDP(at, false)
+		return err
 	})
+	if err != nil {
+		return path{}, err
+	}
+	if made.standIn, err = openUDP(at, true); err != nil {
+		p.log.Info("Going without a stand-in of the prober: filters of both nodes are not told from a blocked path", "reason", err.Error())
+	}
+	return made, nil
 }
 
 // openHost listens on the bridge's own address.
@@ -189,7 +210,7 @@ func (p *Prober) openHost(c Config) error {
 		return nil
 	}
 	p.closeHost()
-	conn, err := openUDP(netip.AddrPortFrom(c.Gateway, ListenPort))
+	conn, err := openUDP(netip.AddrPortFrom(c.Gateway, ListenPort), false)
 	if err != nil {
 		return err
 	}

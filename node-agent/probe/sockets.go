@@ -2,6 +2,7 @@ package probe
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -15,15 +16,28 @@ const receiveBuffer = 1 << 20
 
 // openUDP opens a socket in the calling thread's namespace. Its packets have DF set, and a smaller MTU that the kernel has
 // learned does not stop them: what is to be found out is whether they pass now.
-func openUDP(at netip.AddrPort) (*net.UDPConn, error) {
-	network, level, option, value := "udp4", unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_PROBE
+//
+// A foreign socket is bound to an address that the namespace does not have: packets from it take the node's own way out,
+// past its FORWARD rules, and the same ip rules as those from the address itself.
+func openUDP(at netip.AddrPort, foreign bool) (*net.UDPConn, error) {
+	network, level := "udp4", unix.IPPROTO_IP
+	options := map[int]int{unix.IP_MTU_DISCOVER: unix.IP_PMTUDISC_PROBE}
+	if foreign {
+		options[unix.IP_TRANSPARENT] = 1
+	}
 	if at.Addr().Is6() {
-		network, level, option, value = "udp6", unix.IPPROTO_IPV6, unix.IPV6_MTU_DISCOVER, unix.IPV6_PMTUDISC_PROBE
+		network, level = "udp6", unix.IPPROTO_IPV6
+		options = map[int]int{unix.IPV6_MTU_DISCOVER: unix.IPV6_PMTUDISC_PROBE}
+		if foreign {
+			options[unix.IPV6_TRANSPARENT] = 1
+		}
 	}
 	control := func(_, _ string, raw syscall.RawConn) error {
 		var failed error
 		err := raw.Control(func(fd uintptr) {
-			failed = unix.SetsockoptInt(int(fd), level, option, value)
+			for option, value := range options {
+				failed = errors.Join(failed, unix.SetsockoptInt(int(fd), level, option, value))
+			}
 			// Without the right to it the default holds: fewer at once.
 			_ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, receiveBuffer)
 		})
