@@ -149,6 +149,7 @@ func backendFromSpec(b v1alpha1.Backend) (Backend, error) {
 	}{
 		{b.VXLAN != nil, "vxlan", v1alpha1.BackendVXLAN},
 		{b.HostGW != nil, "hostGW", v1alpha1.BackendHostGW},
+		{b.UDP != nil, "udp", v1alpha1.BackendUDP},
 		{b.Alloc != nil, "alloc", v1alpha1.BackendAlloc},
 	} {
 		if m.set && b.Type != m.of {

@@ -49,6 +49,12 @@ mtu: 0
 network: 10.244.0.0/16
 podCIDRs: Auto
 retentionSeconds: 86400
+rollout:
+  abandonAfterSeconds: 0
+  maxConcurrent: 10%
+  onFailure: Rollback
+  progressDeadlineSeconds: 600
+  strategy: Rolling
 subnetLen: 24
 subnetMax: 10.244.255.0
 subnetMin: 10.244.1.0
@@ -85,7 +91,9 @@ func TestFromAPIErrors(t *testing.T) {
 		"two members":         {"network: 10.244.0.0/16\nbackend: {type: host-gw, hostGW: {}, vxlan: {}}", `spec.backend.vxlan: is set, but backend.type is "host-gw"`},
 		"VNI":                 {"network: 10.244.0.0/16\nbackend: {type: vxlan, vxlan: {vni: 16777216}}", "spec.backend.vxlan.vni: 16777216"},
 		"port":                {"network: 10.244.0.0/16\nbackend: {type: vxlan, vxlan: {port: 0}}", "spec.backend.vxlan.port: 0"},
-		"directRouting":       {"network: 10.244.0.0/16\nbackend: {type: vxlan, vxlan: {directRouting: Verified}}", `spec.backend.vxlan.directRouting: "Verified"`},
+		"directRouting":       {"network: 10.244.0.0/16\nbackend: {type: vxlan, vxlan: {directRouting: Always}}", `spec.backend.vxlan.directRouting: "Always" is not one of Never, OnLink, Verified`},
+		"udp port":            {"network: 10.244.0.0/16\nbackend: {type: udp, udp: {port: 65536}}", "spec.backend.udp.port: 65536 is not between 1 and 65535"},
+		"udp without type":    {"network: 10.244.0.0/16\nbackend: {type: vxlan, udp: {}}", `spec.backend.udp: is set, but backend.type is "vxlan"`},
 		"mtu":                 {"network: 10.244.0.0/16\nmtu: 575" + vxlan, "spec.mtu: 575"},
 		"masq toggle":         {"network: 10.244.0.0/16\nipMasq: {mode: Sometimes}" + vxlan, `spec.ipMasq.mode: "Sometimes"`},
 		"masq bit":            {"network: 10.244.0.0/16\nipMasq: {kubeProxyMasqueradeBit: 32}" + vxlan, "spec.ipMasq.kubeProxyMasqueradeBit: 32"},
@@ -97,7 +105,7 @@ func TestFromAPIErrors(t *testing.T) {
 		"bridge":              {"network: 10.244.0.0/16\ncni: {bridge: a b}" + vxlan, `spec.cni.bridge: "a b"`},
 		"plugin config":       {"network: 10.244.0.0/16\ncni: {plugins: [{type: bandwidth, config: 7}]}" + vxlan, "spec.cni.plugins[0].config: "},
 		"plugin null":         {"network: 10.244.0.0/16\ncni: {plugins: [{type: a}, {type: hopsack}]}" + vxlan, "spec.cni.plugins[1].type: hopsack is in the chain"},
-		"several":             {"network: 10.244.0.0/16\nmtu: 1\nbackend: {type: x}", `spec.backend.type: "x" is not one of vxlan, host-gw, alloc; spec.mtu: 1`},
+		"several":             {"network: 10.244.0.0/16\nmtu: 1\nbackend: {type: x}", `spec.backend.type: "x" is not one of vxlan, host-gw, udp, alloc; spec.mtu: 1`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := FromAPI(parseSpec(t, tc.spec))

@@ -27,6 +27,8 @@ type Input struct {
 	// change is done is written once, not twice.
 	Backend v1alpha1.BackendType
 	Settled bool
+	// Admit has the nodes that may be published for the first time; nil does not ask.
+	Admit map[string]bool
 }
 
 // Result is what leases publish, and what is wrong with what nodes report.
@@ -99,7 +101,7 @@ func check(n plan.Node, r plan.Report, rules network.InterfaceRules, holder map[
 
 func state(in Input, nn plan.NodeNetwork, s plan.Subnet, l plan.Lease, problem *plan.Problem) State {
 	out := State{Published: l.Published, Endpoint: l.Endpoint, Reason: v1alpha1.ReasonBound}
-	if good := problem == nil && nn.Report.Known && len(nn.Report.PublicIPs) > 0; good && (l.Published || ready(nn)) {
+	if good := problem == nil && nn.Report.Known && len(nn.Report.PublicIPs) > 0; good && (l.Published || ready(nn) && (in.Admit == nil || in.Admit[nn.Name])) {
 		out.Published = true
 		out.Endpoint.PublicIPs = nn.Report.PublicIPs
 	}

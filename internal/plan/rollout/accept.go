@@ -12,14 +12,14 @@ import (
 	"github.com/hopsack-net/hopsack/internal/plan"
 )
 
-// Recall finds the configuration that an earlier pass accepted. What status says counts only if it agrees with what nodes and
-// leases show to be in effect.
+// Recall finds the configuration that an earlier pass accepted. What status says counts only if leases and interfaces show it
+// to be in effect; the backend and the MTU may be on their way.
 func Recall(effective *v1alpha1.EffectiveSpec, cluster plan.Cluster) (network.Config, bool) {
 	if effective == nil {
 		return network.Config{}, false
 	}
 	c, err := network.FromEffective(effective)
-	if err != nil || rangeInUse(c, nil, cluster) != nil || needsRollout(c, nil, cluster) != nil {
+	if err != nil || rangeInUse(c, nil, cluster) != nil || interfaceInUse(c, nil, cluster) != nil {
 		return network.Config{}, false
 	}
 	return c, true
@@ -28,7 +28,7 @@ func Recall(effective *v1alpha1.EffectiveSpec, cluster plan.Cluster) (network.Co
 // Accept says why c may not be put into effect, or nil. before is the configuration accepted last, nil when that is not known.
 func Accept(c network.Config, before *network.Config, cluster plan.Cluster) *plan.Problem {
 	for _, check := range []func(network.Config, *network.Config, plan.Cluster) *plan.Problem{
-		overlapsServices, overlapsNodes, rangeInUse, bridgeInUse, needsRollout,
+		overlapsServices, overlapsNodes, rangeInUse, bridgeInUse, interfaceInUse, portInUse,
 	} {
 		if p := check(c, before, cluster); p != nil {
 			return p
@@ -172,37 +172,37 @@ func bridgeInUse(c network.Config, _ *network.Config, cluster plan.Cluster) *pla
 	return nil
 }
 
-// needsRollout refuses changes of revision that this version cannot bring about on a running cluster: all but vxlan's
-// directRouting.
-func needsRollout(c network.Config, before *network.Config, cluster plan.Cluster) *plan.Problem {
+// interfaceInUse refuses other interface rules on a running cluster: nodes would change the address that peers send to, which
+// no rollout covers yet.
+func interfaceInUse(c network.Config, before *network.Config, cluster plan.Cluster) *plan.Problem {
 	old, ok := running(cluster)
-	if !ok || old.ID == Target(c).ID {
+	if !ok || ID(old.Backend, old.MTU, c.Interface.API()) == old.ID {
 		return nil
 	}
-	var changes []string
-	change := func(field string, from, to any) {
-		if from != to {
-			changes = append(changes, fmt.Sprintf("spec.%s from %v to %v", field, from, to))
-		}
+	from := "the rules in effect"
+	if before != nil {
+		from = printRules(before.Interface.API())
 	}
-	change("backend.type", old.Backend.Type, c.Backend.Type)
-	if old.Backend.Type == c.Backend.Type {
-		change("backend.vxlan.vni", old.Backend.VNI, c.Backend.VNI)
-		change("backend.vxlan.port", old.Backend.Port, c.Backend.Port)
-	}
-	change("mtu", old.MTU, c.MTU)
-	if ID(old.Backend, old.MTU, c.Interface.API()) != old.ID {
-		from := "the rules in effect"
-		if before != nil {
-			from = printRules(before.Interface.API())
-		}
-		change("interface", from, printRules(c.Interface.API()))
-	}
-	if len(changes) == 0 {
+	return refuse(v1alpha1.ReasonNeedsRollout, "spec.interface: cannot change from %s to %s on a running cluster in this version: put it back",
+		from, printRules(c.Interface.API()))
+}
+
+// portInUse refuses a tunnel on a UDP port that a tunnel of another kind still receives on: a node must receive both while
+// nodes change one after another.
+func portInUse(c network.Config, _ *network.Config, cluster plan.Cluster) *plan.Problem {
+	if !c.Backend.Encapsulates() {
 		return nil
 	}
-	return refuse(v1alpha1.ReasonNeedsRollout, "changing %s on a running cluster needs the rollout, which this version does not have: put it back",
-		strings.Join(changes, " and "))
+	for _, name := range usedNodes(cluster) {
+		for _, r := range cluster.NodeNetworks[name].Revisions {
+			if b := r.Backend; b.Encapsulates() && b.Type != c.Backend.Type && b.Port == c.Backend.Port {
+				return refuse(v1alpha1.ReasonInvalidSpec,
+					"spec.backend.%s.port: UDP port %d belongs to %s (revision %s) until nodes have left it, and cannot carry both: choose another port, at least for one change",
+					c.Backend.Type, c.Backend.Port, b.Type, r.ID)
+			}
+		}
+	}
+	return nil
 }
 
 func printRules(rules v1alpha1.InterfaceRules) string {
@@ -226,7 +226,7 @@ func running(cluster plan.Cluster) (plan.Revision, bool) {
 			}
 		}
 	}
-	id := mostSent(senders, "")
+	id := most(senders)
 	return content[id], id != ""
 }
 

@@ -70,9 +70,12 @@ func TestAccept(t *testing.T) {
 		"subnetLen, all leases adopted": {base + "subnetLen: 25", adopted, "RangeInUse", "spec.subnetLen: cannot change from 24 to 25"},
 		"network of the nodes":          {"network: 192.0.0.0/16\nbackend: {type: vxlan}", nil, "InvalidSpec", "192.0.0.0/16 holds the address 192.0.2.1 of node n1"},
 		"bridge":                        {base + "cni: {bridge: br0}", nil, "InvalidSpec", "spec.cni.bridge: cannot change from cni0 to br0"},
-		"type":                          {"network: 10.244.0.0/16\nbackend: {type: alloc}", nil, "NeedsRollout", "spec.backend.type from vxlan to alloc"},
-		"two fields":                    {"network: 10.244.0.0/16\nmtu: 1400\nbackend: {type: vxlan, vxlan: {vni: 2}}", nil, "NeedsRollout", "spec.backend.vxlan.vni from 1 to 2 and spec.mtu from 0 to 1400"},
-		"interface":                     {base + "interface: {canReach: 192.0.2.9}", nil, "NeedsRollout", `spec.interface from {} to {"canReach":"192.0.2.9"}`},
+		"type":                          {"network: 10.244.0.0/16\nbackend: {type: alloc}", nil, "", ""},
+		"two fields":                    {"network: 10.244.0.0/16\nmtu: 1400\nbackend: {type: vxlan, vxlan: {vni: 2}}", nil, "", ""},
+		"interface":                     {base + "interface: {canReach: 192.0.2.9}", nil, "NeedsRollout", `spec.interface: cannot change from {} to {"canReach":"192.0.2.9"}`},
+		"udp on another port":           {"network: 10.244.0.0/16\nbackend: {type: udp}", nil, "", ""},
+		"udp on vxlan's port":           {"network: 10.244.0.0/16\nbackend: {type: udp, udp: {port: 8472}}", nil, "InvalidSpec", "spec.backend.udp.port: UDP port 8472 belongs to vxlan (revision 328e8933)"},
+		"another VNI on the same port":  {"network: 10.244.0.0/16\nbackend: {type: vxlan, vxlan: {vni: 2}}", nil, "", ""},
 		"other settings":                {base + "retentionSeconds: 1\nipMasq: {mode: Disabled}\ncni: {hairpinMode: Disabled}\npodCIDRs: Ignore", nil, "", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -116,7 +119,8 @@ func TestRecall(t *testing.T) {
 		"what is in effect":        {base, true},
 		"on its way to OnLink":     {"network: 10.244.0.0/16\nbackend: {type: vxlan, vxlan: {directRouting: OnLink}}", true},
 		"another network":          {"network: 10.128.0.0/16\nbackend: {type: vxlan}", false},
-		"another backend":          {"network: 10.244.0.0/16\nbackend: {type: alloc}", false},
+		"on its way to alloc":      {"network: 10.244.0.0/16\nbackend: {type: alloc}", true},
+		"other interface rules":    {base + "interface: {names: [eth1]}", false},
 		"a lease out of bounds":    {base + "subnetMin: 10.244.9.0", false},
 		"other rules of no weight": {base + "subnetMax: 10.244.9.0\nretentionSeconds: 5", true},
 	} {

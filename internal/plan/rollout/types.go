@@ -36,6 +36,11 @@ type Step struct {
 	// Fence says that a path is to be removed or a node to be moved, and that some NodeNetwork does not carry Leader: it must be
 	// put on every one first. Revisions and Transmit do neither until then.
 	Fence bool
+	// Fenced says that every NodeNetwork carries Leader, or that there is no fence: only then is what the step was made from
+	// known to be up to date, and may a node be published for the first time.
+	Fenced bool
+	// Admit has the nodes that may be published: they receive every live revision, and every other node receives what they send.
+	Admit map[string]bool
 	// Active is the revision that every node sends with, or sent with before the change under way.
 	Active string
 	// Live counts the nodes a rollout waits for; Prepared, Verified and Switched those of them that receive, have proven and
