@@ -32,7 +32,7 @@ type benchCase struct {
 }
 
 func allCases() []benchCase {
-	return slices.Concat(peersCases(), cniCases(), datapathCases(), clusterCases())
+	return slices.Concat(peersCases(), cniCases(), datapathCases(), udpCases(), clusterCases())
 }
 
 func main() {
