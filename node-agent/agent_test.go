@@ -62,6 +62,8 @@ func newAgent(t *testing.T) (*Agent, *watchedKernel) {
 	if a.dataplane, err = dataplane.New(o); err != nil {
 		t.Fatal(err)
 	}
+	a.prober, a.tunnels = &fakeProber{}, &fakeTunnels{}
+	a.verifier = newVerifier(a.prober, func() {}, a.metrics, a.log)
 	a.view.onlyThese(nil, now)
 	return a, kernel
 }
@@ -191,5 +193,22 @@ func TestRestore(t *testing.T) {
 				t.Errorf("restored: %t, want %t", got, tc.want)
 			}
 		})
+	}
+}
+
+func TestBootIDComesFromTheFlag(t *testing.T) {
+	a, _ := newAgent(t)
+	file := filepath.Join(t.TempDir(), "boot_id")
+	if err := os.WriteFile(file, []byte("second-boot\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	o := a.opts
+	o.BootIDFile = file
+	again, err := New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if again.bootID != "second-boot" {
+		t.Errorf("boot id %q", again.bootID)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 
 	"github.com/hopsack-net/hopsack/api/v1alpha1"
@@ -56,7 +57,7 @@ func (a *Agent) adopt(s snapshot) {
 		if r.Backend.DirectRouting != v1alpha1.DirectRoutingVerified {
 			continue
 		}
-		routes, err := a.kernel.Routes(nil)
+		routes, err := a.kernel.Routes(func(netip.Prefix) bool { return false })
 		if err != nil {
 			a.log.Error(err, "Reading which peers were reached directly") // they are proven anew
 			return
