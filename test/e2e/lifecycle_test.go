@@ -32,13 +32,13 @@ func TestNodeJoinsAndLeaves(t *testing.T) {
 }
 
 // traces prints whatever hopsack could have left on a node.
-const traces = `ip -o link show | grep -E 'hs[0-9]|cni0|hopsack'
+const traces = `ip -o link show | grep -E 'hsu?[0-9]|hsprobe|cni0|hopsack'
 ip route show table all proto 104
-ip rule show | grep hopsack
+ip rule show | grep -E 'hopsack|^104:'
 nft list tables | grep hopsack
 iptables-nft -S FORWARD | grep hopsack
 iptables-legacy -S FORWARD 2>/dev/null | grep hopsack
-ls /etc/cni/net.d/05-hopsack.conflist /run/hopsack/cni.json /run/flannel/subnet.env /var/lib/hopsack/* 2>/dev/null
+ls /etc/cni/net.d/05-hopsack.conflist /run/hopsack/cni.json /run/hopsack/pods/* /run/flannel/subnet.env /var/lib/hopsack/* 2>/dev/null
 true`
 
 // Deleting the network of running nodes is held until it is confirmed; then nothing is left.

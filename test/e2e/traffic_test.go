@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"strings"
 	"testing"
 	"time"
 
@@ -19,24 +18,6 @@ import (
 
 func TestPodsReachEachOther(t *testing.T) {
 	allPing(t)
-}
-
-// The change users make most, there and back, with packets of both sizes on every kind of path.
-func TestDirectRoutingChangeLosesNothing(t *testing.T) {
-	for _, p := range paths {
-		for size, name := range map[int]string{loss.DefaultSize: "small", loss.SizeMax: "full"} {
-			t.Run(p.String()+" "+name, func(t *testing.T) {
-				losesNothing(t, p, size, func(ctx context.Context) error {
-					apply(t, sample("networkconfig-direct.yaml"))
-					if route := in(t, "n1", "ip", "route", "show", "root", "10.244.0.0/16", "proto", "104"); !strings.Contains(route, "via 172.30.0.12 dev eth0") {
-						return errors.New("applied direct routing, and no route is direct:\n" + route)
-					}
-					apply(t, sample("networkconfig.yaml"))
-					return nil
-				})
-			})
-		}
-	}
 }
 
 // The agent is not in the data path's way.
