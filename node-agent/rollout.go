@@ -18,13 +18,15 @@ type memory struct {
 	commit commit
 	// proven is the endpoint at which peers answered.
 	proven string
+	// check is the result of the last check.
+	check *v1alpha1.CheckResult
 	// adopted and assumed say that what an earlier process reported, and the direct routes it left, were taken up.
 	adopted, assumed bool
 }
 
 // stored is the memory as it goes to disk.
 func (m memory) stored() *store.Agent {
-	return &store.Agent{Confirmed: m.commit.Confirmed, Failed: m.commit.Failed, Proven: m.proven}
+	return &store.Agent{Confirmed: m.commit.Confirmed, Failed: m.commit.Failed, Proven: m.proven, Check: m.check}
 }
 
 // remember takes up what an earlier process saved. One that saved no findings had none to save: its node was part of the
@@ -36,6 +38,7 @@ func (a *Agent) remember(c store.Content, seen snapshot) {
 	}
 	a.memory.commit = commit{Confirmed: c.Agent.Confirmed, Failed: c.Agent.Failed, failedAt: seen.Moves}
 	a.memory.proven = c.Agent.Proven
+	a.verifier.assumeCheck(c.Agent.Check)
 }
 
 // adopt takes up, once, what an earlier process reported and left in the kernel, where the disk does not know better.
@@ -104,7 +107,9 @@ func (a *Agent) decide(o *outcome) {
 			"peer", failed.Failing[0].Node)
 	}
 	a.judgeEndpoint(o)
-	if before.proven != a.memory.proven || before.commit.Confirmed != a.memory.commit.Confirmed || before.commit.Failed != a.memory.commit.Failed {
+	a.memory.check = o.results.Check
+	if before.check != a.memory.check || before.proven != a.memory.proven || before.commit.Confirmed != a.memory.commit.Confirmed ||
+		before.commit.Failed != a.memory.commit.Failed {
 		a.view.touch()
 	}
 }

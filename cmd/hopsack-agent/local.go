@@ -10,15 +10,32 @@ import (
 
 // newStatusCommand prints what the node has, without the API server.
 func newStatusCommand(o *options) *cobra.Command {
-	return &cobra.Command{
-		Use:     "status",
-		Short:   "Print what this node was told and what its kernel has, without the API server",
-		Example: "  hopsack-agent status",
-		Args:    cobra.NoArgs,
+	var format string
+	cmd := &cobra.Command{
+		Use:   "status",
+		Short: "Print what this node was told and what its kernel has, without the API server",
+		Long: `Print the revisions that this node receives and the one it sends with, whether peers reach it, and for each peer whether
+packets go to it directly or encapsulated and whether the kernel has the route.`,
+		Example: `  hopsack-agent status
+  hopsack-agent status -o json | jq '.peers[] | select(.path == "encapsulated") | .node'`,
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return nodeagent.PrintStatus(o.local(), cmd.OutOrStdout())
+			if format != "" && format != "json" {
+				return fmt.Errorf("--output %q is not json", format)
+			}
+			local := o.local()
+			status, err := nodeagent.Status(local)
+			if err != nil {
+				return err
+			}
+			if format == "json" {
+				return nodeagent.PrintStatusJSON(status, cmd.OutOrStdout())
+			}
+			return nodeagent.PrintStatus(status, local.StateDir, cmd.OutOrStdout())
 		},
 	}
+	cmd.Flags().StringVarP(&format, "output", "o", "", "json, or nothing for people")
+	return cmd
 }
 
 // newCleanupCommand removes everything from the node.

@@ -31,6 +31,7 @@ type options struct {
 	subnetFile     string
 	metricsAddress string
 	healthAddress  string
+	bootIDFile     string
 	verbosity      int
 }
 
@@ -69,6 +70,7 @@ NAT rules and the CNI configuration as the cluster's NetworkConfig has them. Sto
 	flags.StringVar(&o.kubeconfig, "kubeconfig", "", "kubeconfig file; empty uses the pod's service account")
 	flags.StringVar(&o.metricsAddress, "metrics-bind-address", ":10472", "address of /metrics; 0 switches it off")
 	flags.StringVar(&o.healthAddress, "health-probe-bind-address", "127.0.0.1:10473", "address of /healthz and /readyz; 0 switches it off")
+	flags.StringVar(&o.bootIDFile, "boot-id-file", nodeagent.DefaultBootIDFile, "file that tells one boot of the node from another")
 	cmd.AddCommand(newStatusCommand(o), newCleanupCommand(o), newDockerOptsCommand(o))
 	return cmd
 }
@@ -84,7 +86,7 @@ func (o *options) agent() (nodeagent.Options, error) {
 	}
 	return nodeagent.Options{
 		NodeName: o.nodeName, Config: config, StateDir: o.stateDir, Paths: o.paths(),
-		MetricsAddress: o.metricsAddress, HealthAddress: o.healthAddress, Log: o.log(),
+		MetricsAddress: o.metricsAddress, HealthAddress: o.healthAddress, BootIDFile: o.bootIDFile, Log: o.log(),
 	}, nil
 }
 

@@ -35,6 +35,8 @@ type Agent struct {
 	Failed *v1alpha1.FailedRevision `json:"failed,omitempty"`
 	// Proven is the endpoint at which peers answered, "" before they did.
 	Proven string `json:"proven,omitempty"`
+	// Check is the result of the last check.
+	Check *v1alpha1.CheckResult `json:"check,omitempty"`
 }
 
 // Load returns what was saved, and false when nothing was. A file that cannot be read or parsed is an error.

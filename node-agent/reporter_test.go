@@ -1,0 +1,39 @@
+package nodeagent
+
+import (
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr"
+
+	"github.com/hopsack-net/hopsack/api/v1alpha1"
+)
+
+// Counts go with other changes, or within a minute: by themselves they cause no write on every node at once.
+func TestCountsWait(t *testing.T) {
+	status := func(transmit string, direct int32) v1alpha1.NodeNetworkStatus {
+		return v1alpha1.NodeNetworkStatus{TransmitRevision: transmit, Paths: &v1alpha1.PathCounts{Direct: direct}}
+	}
+	posted := status("a", 1)
+	for name, tc := range map[string]struct {
+		want  v1alpha1.NodeNetworkStatus
+		after time.Duration
+		due   bool
+	}{
+		"nothing new":                  {status("a", 1), time.Hour, false},
+		"counts at once":               {status("a", 2), 0, false},
+		"counts after half a minute":   {status("a", 2), countsAfter/2 - 1, false},
+		"counts after a minute":        {status("a", 2), countsAfter, true},
+		"counts with another revision": {status("b", 2), 0, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newReporter(nil, logr.Discard())
+			r.posted = &posted
+			r.report("n1", tc.want)
+			r.due(now)
+			if _, _, due := r.due(now.Add(tc.after)); due != tc.due {
+				t.Errorf("due: %t, want %t", due, tc.due)
+			}
+		})
+	}
+}
