@@ -185,7 +185,7 @@ func (p *pass) publish(ctx context.Context) {
 	}
 	p.endpoints = endpoints.Make(endpoints.Input{
 		Cluster: p.cluster, Interface: p.effective.Interface, Backend: p.inEffect().Backend.Type,
-		Settled: len(p.step.Revisions) == 1,
+		Settled: len(p.step.Revisions) == 1, Admit: p.step.Admit,
 	})
 	var prefixes []netip.Prefix
 	for prefix := range p.snap.leases {

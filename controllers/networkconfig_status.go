@@ -257,11 +257,7 @@ func (p *pass) announce(before, after *v1alpha1.NetworkConfig) {
 		case c.Type == v1alpha1.ConditionReady && stalled != nil && stalled.Status == metav1.ConditionTrue && stalled.Reason == c.Reason:
 			continue // Stalled tells it
 		}
-		message := c.Message
-		if stallReason(after.Status.Conditions) != "" && after.Status.FailingPairCount > 0 && refusal {
-			message += ": " + pairs(after.Status.FailingPairs, int(after.Status.FailingPairCount))
-		}
-		p.event(after, after.Name, c.Type, eventType, c.Reason, "Report", message)
+		p.event(after, after.Name, c.Type, eventType, c.Reason, "Report", c.Message)
 	}
 }
 

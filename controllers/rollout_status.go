@@ -2,14 +2,10 @@ package controllers
 
 import (
 	"fmt"
-	"strings"
 
 	"github.com/hopsack-net/hopsack/api/v1alpha1"
 	"github.com/hopsack-net/hopsack/internal/plan"
 )
-
-// shownPairs is how many pairs of nodes an event names.
-const shownPairs = 4
 
 // fillRollout brings the part of status up to date that tells of rollouts.
 func (p *pass) fillRollout(s *v1alpha1.NetworkConfigStatus) {
@@ -61,17 +57,20 @@ func waiting(s v1alpha1.RolloutStatus) string {
 	return fmt.Sprintf(": waiting for %d nodes, %s among them", s.WaitingCount, s.WaitingFor[0])
 }
 
-// describe says what a revision is: "vxlan, VNI 1, port 8472, direct routing Never".
+// describe says what a revision is, in the words that the plan uses: "vxlan VNI 1 port 8472".
 func describe(r plan.Revision) string {
 	out := string(r.Backend.Type)
 	switch r.Backend.Type {
 	case v1alpha1.BackendVXLAN:
-		out += fmt.Sprintf(", VNI %d, port %d, direct routing %s", r.Backend.VNI, r.Backend.Port, r.Backend.DirectRouting)
+		out += fmt.Sprintf(" VNI %d port %d", r.Backend.VNI, r.Backend.Port)
+		if d := r.Backend.DirectRouting; d != "" && d != v1alpha1.DirectRoutingNever {
+			out += " directRouting " + string(d)
+		}
 	case v1alpha1.BackendUDP:
-		out += fmt.Sprintf(", port %d", r.Backend.Port)
+		out += fmt.Sprintf(" port %d", r.Backend.Port)
 	}
 	if r.MTU != 0 {
-		out += fmt.Sprintf(", MTU %d", r.MTU)
+		out += fmt.Sprintf(" mtu %d", r.MTU)
 	}
 	return out
 }
@@ -95,16 +94,4 @@ func (p *pass) verifiedMessage() *plan.Problem {
 	return &plan.Problem{Reason: v1alpha1.ReasonVerified, Message: fmt.Sprintf(
 		"revision %s (%s) was proven between all %d nodes and not put into effect, as spec.rollout.strategy is VerifyOnly",
 		p.target.ID, describe(p.target), p.step.Live)}
-}
-
-// pairs names some pairs of nodes and what is wrong between them.
-func pairs(list []v1alpha1.NodePair, count int) string {
-	var out []string
-	for _, pair := range list[:min(len(list), shownPairs)] {
-		out = append(out, fmt.Sprintf("%s to %s: %s", pair.From, pair.To, pair.Message))
-	}
-	if more := count - len(out); more > 0 {
-		out = append(out, fmt.Sprintf("and %d more", more))
-	}
-	return strings.Join(out, "; ")
 }

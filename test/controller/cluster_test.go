@@ -80,6 +80,12 @@ func (c *cluster) wipe() {
 // startController runs a controller with the rights it is shipped with, until the test ends or stop is called.
 func (c *cluster) startController(change ...func(*rest.Config)) (stop func()) {
 	c.t.Helper()
+	return c.startFenced(controllers.Fence{}, change...)
+}
+
+// startFenced runs one that was elected under a name. The test holds the election: it writes the Lease, see elect.
+func (c *cluster) startFenced(fence controllers.Fence, change ...func(*rest.Config)) (stop func()) {
+	c.t.Helper()
 	config := rest.CopyConfig(admin)
 	config.Impersonate = rest.ImpersonationConfig{
 		UserName: "system:serviceaccount:hopsack-system:hopsack-controller",
@@ -106,6 +112,7 @@ func (c *cluster) startController(change ...func(*rest.Config)) (stop func()) {
 	}
 	r, err := controllers.New(controllers.Options{
 		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Events: mgr.GetEventRecorder("hopsack-controller"), Metrics: metrics, ServiceCIDRs: true,
+		Fence: fence,
 	})
 	if err != nil {
 		c.t.Fatalf("make reconciler: %v", err)
@@ -182,7 +189,10 @@ func (c *cluster) tryNode(name, internalIP string, podCIDRs ...string) error {
 	if internalIP != "" {
 		n.Status.Addresses = append(n.Status.Addresses, corev1.NodeAddress{Type: corev1.NodeInternalIP, Address: internalIP})
 	}
-	n.Status.Conditions = []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue, Reason: "KubeletReady"}}
+	n.Status.Conditions = []corev1.NodeCondition{{
+		Type: corev1.NodeReady, Status: corev1.ConditionTrue, Reason: "KubeletReady", LastTransitionTime: metav1.Now(),
+	}}
+	n.Status.NodeInfo.BootID = bootID
 	return c.Status().Update(ctx, n)
 }
 

@@ -42,7 +42,7 @@ func TestDirectRouting(t *testing.T) {
 
 	a.silence("n3", true)
 	c.apply(plain)
-	c.condition(v1alpha1.ConditionProgressing, "True", v1alpha1.ReasonRollingOut, "preparing", "1 of 4 nodes", "n3")
+	c.condition(v1alpha1.ConditionProgressing, "True", v1alpha1.ReasonRollingOut, "preparing", "3 of 4", "n3")
 	c.condition(v1alpha1.ConditionStalled, "False", v1alpha1.ReasonNotStalled)
 	c.everyNode([]string{now, old}, now)
 	// A node that joins meanwhile receives both and sends as the others do.
@@ -101,6 +101,12 @@ type orderWatch struct {
 // reported to be able to receive, nor stops receiving what another one may still send.
 func (c *cluster) watchOrder() *orderWatch {
 	c.t.Helper()
+	return c.watchVersions(order)
+}
+
+// watchVersions has check look at the NodeNetworks after every change of any.
+func (c *cluster) watchVersions(check func(map[string]*v1alpha1.NodeNetwork) error) *orderWatch {
+	c.t.Helper()
 	wc, err := client.NewWithWatch(admin, client.Options{Scheme: scheme, Mapper: c.RESTMapper()})
 	if err != nil {
 		c.t.Fatal(err)
@@ -125,7 +131,7 @@ func (c *cluster) watchOrder() *orderWatch {
 			} else {
 				state[nn.Name] = nn
 			}
-			if err := order(state); err != nil {
+			if err := check(state); err != nil {
 				w.mu.Lock()
 				w.errs = append(w.errs, err)
 				w.mu.Unlock()
