@@ -19,6 +19,8 @@ type settings struct {
 	idle time.Duration
 	// inside names the case that this process, a child with namespaces of its own, runs.
 	inside string
+	// tunnel is the node whose udp tunnel this process, a child of a case, is.
+	tunnel string
 }
 
 // benchCase is one measurement: one line of JSON.
@@ -53,6 +55,7 @@ func run(ctx context.Context) error {
 	flag.DurationVar(&s.idle, "idle", time.Minute, "how long the idle case watches")
 	flag.BoolVar(&list, "list", false, "list the cases and exit")
 	flag.StringVar(&s.inside, "inside", "", "internal: run one case in this process")
+	flag.StringVar(&s.tunnel, "tunnel", "", "internal: carry a node's packets over UDP")
 	flag.Usage = usage
 	flag.Parse()
 	if list {
@@ -63,6 +66,9 @@ func run(ctx context.Context) error {
 	}
 	if os.Geteuid() != 0 {
 		return errors.New("benchmarks make network namespaces: run them as root (make bench does)")
+	}
+	if s.tunnel != "" {
+		return runTunnel(s.tunnel)
 	}
 	if s.inside != "" {
 		return runInside(ctx, s)

@@ -111,18 +111,18 @@ func (w *udpWorld) measure() error {
 	from, to := w.pods[0], w.pods[1]
 	return errors.Join(
 		w.onDevice(func() (uint64, error) {
-			before := ownCPU()
+			before := w.cpu()
 			bytes, took, err := tcpStream(from, to, streamTime)
 			w.tcp = append(w.tcp, float64(bytes)*8/1e6/took.Seconds())
-			w.cpuPerGB = append(w.cpuPerGB, (ownCPU()-before).Seconds()/(float64(bytes)/1e9))
+			w.cpuPerGB = append(w.cpuPerGB, (w.cpu()-before).Seconds()/(float64(bytes)/1e9))
 			return bytes, err
 		}),
 		w.onDevice(func() (uint64, error) {
-			before := ownCPU()
+			before := w.cpu()
 			f, err := udpFlood(from, to, streamTime)
 			w.pps = append(w.pps, float64(f.received)/f.took.Seconds())
 			w.arrived = append(w.arrived, float64(f.received)/float64(max(1, f.sent)))
-			w.cpuPerMillion = append(w.cpuPerMillion, (ownCPU()-before).Seconds()/(float64(f.received)/1e6))
+			w.cpuPerMillion = append(w.cpuPerMillion, (w.cpu()-before).Seconds()/(float64(f.received)/1e6))
 			return f.received * floodSize, err
 		}),
 		w.onDevice(func() (uint64, error) {
@@ -184,11 +184,15 @@ func pin(cores int) error {
 	return nil
 }
 
-// ownCPU is what all threads of this process have used, on its own behalf and in the kernel.
-func ownCPU() time.Duration {
+// cpu is what all threads of this process and the tunnels' have used, on their own behalf and in the kernel.
+func (w *udpWorld) cpu() time.Duration {
 	var usage unix.Rusage
 	if err := unix.Getrusage(unix.RUSAGE_SELF, &usage); err != nil {
 		return 0
 	}
-	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
+	sum := time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
+	for _, p := range w.tunnels {
+		sum += p.cpu()
+	}
+	return sum
 }

@@ -7,12 +7,8 @@ import (
 	"net/netip"
 	"os"
 
-	"github.com/go-logr/logr"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
-
-	"github.com/hopsack-net/hopsack/node-agent/desired"
-	"github.com/hopsack-net/hopsack/node-agent/udp"
 )
 
 // udpWorld is two nodes on a cable with a pod each, and one way between the nodes. What is compared is that way alone: there is
@@ -26,7 +22,8 @@ type udpWorld struct {
 
 	nodes [2]*netNS
 	pods  [2]*pod
-	ends  []func()
+	// tunnels are the processes that carry the packets, if any.
+	tunnels []*tunnelProcess
 
 	tcp, pps, arrived, rtt, cpuPerGB, cpuPerMillion []float64
 }
@@ -41,8 +38,8 @@ const (
 )
 
 func (w *udpWorld) remove() {
-	for _, end := range w.ends {
-		end()
+	for _, p := range w.tunnels {
+		p.end()
 	}
 	for i := range w.nodes {
 		if w.pods[i] != nil {
@@ -76,6 +73,9 @@ func (w *udpWorld) build() error {
 		err := w.nodes[i].do(func() error {
 			return errors.Join(os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0), w.connect(w, i))
 		})
+		if err == nil && w.device == udpDevice {
+			err = w.startTunnel(i)
+		}
 		if err != nil {
 			return fmt.Errorf("connect node %d: %w", i+1, err)
 		}
@@ -141,20 +141,12 @@ func connectVXLAN(w *udpWorld, i int) error {
 
 func macOf(i int) net.HardwareAddr { mac := nodeMAC(i + 1); return mac[:] }
 
-// connectUDP is hopsack's udp backend.
+// connectUDP makes the device of the udp backend; a process carries the packets.
 func connectUDP(w *udpWorld, i int) error {
 	if err := makeTUN(w.device); err != nil {
 		return err
 	}
-	if err := w.route(i, netip.Addr{}); err != nil {
-		return err
-	}
-	tunnels := udp.New(logr.Discard())
-	w.ends = append(w.ends, func() { _ = tunnels.Close() })
-	return tunnels.Set([]desired.UDPTunnel{{
-		Device: w.device, Port: udpPort, Local: nodeAddr(i + 1), MTU: w.mtu,
-		Peers: []desired.UDPPeer{{Subnet: nodeSubnet(other(i) + 1), Remote: nodeAddr(other(i) + 1)}},
-	}})
+	return w.route(i, netip.Addr{})
 }
 
 // makeTUN makes a device as hopsack's dataplane does: it stays when no process has it open.
