@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"os"
@@ -263,4 +264,60 @@ func (p *probe) stop() (sent, lost int64) {
 	}
 	p.conn.Close()
 	return sent, lost
+}
+
+// stream sends over TCP from one namespace to another, and counts what arrives.
+func stream(t *testing.T, from, to netns.NsHandle, addr string, transferred *atomic.Int64) (stop func()) {
+	t.Helper()
+	var listener net.Listener
+	var out net.Conn
+	var err error
+	nstest.Do(t, to, func() { listener, err = net.Listen("tcp", addr+":7001") })
+	if err != nil {
+		t.Fatal(err)
+	}
+	failed := make(chan error, 2)
+	go func() {
+		in, err := listener.Accept()
+		if err != nil {
+			failed <- err
+			return
+		}
+		defer in.Close()
+		_, err = io.Copy(io.Discard, io.TeeReader(in, counter{transferred}))
+		failed <- err
+	}()
+	nstest.Do(t, from, func() {
+		dialer := net.Dialer{Timeout: 5 * time.Second}
+		out, err = dialer.Dial("tcp", addr+":7001")
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		b := make([]byte, 1<<16)
+		for {
+			if _, err := out.Write(b); err != nil {
+				if !errors.Is(err, net.ErrClosed) {
+					failed <- err
+				}
+				return
+			}
+			time.Sleep(time.Millisecond) // two cores for everybody
+		}
+	}()
+	return func() {
+		out.Close()
+		listener.Close()
+		if err := <-failed; err != nil {
+			t.Errorf("the connection broke: %v", err)
+		}
+	}
+}
+
+type counter struct{ n *atomic.Int64 }
+
+func (c counter) Write(b []byte) (int, error) {
+	c.n.Add(int64(len(b)))
+	return len(b), nil
 }

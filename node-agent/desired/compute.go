@@ -29,7 +29,11 @@ func Compute(in Input) (State, []Problem) {
 	}}
 	c.peers = usablePeers(in)
 	c.bridge()
+	c.claimPorts()
 	for _, r := range in.Node.Revisions {
+		if c.portTaken(r) {
+			continue // wayTo says so
+		}
 		switch r.Backend.Type {
 		case v1alpha1.BackendVXLAN:
 			c.vxlanDevice(r)
@@ -67,6 +71,7 @@ type computer struct {
 	state    State
 	problems []Problem
 	others   map[netip.Prefix]OtherRoute // the best per prefix; nil until asked for
+	ports    map[uint16]v1alpha1.BackendType
 }
 
 // usablePeers leaves out the node's own leases and what cannot be reached at all, and sorts the rest.

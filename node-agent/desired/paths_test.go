@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"testing"
 
+	"github.com/hopsack-net/hopsack/api/v1alpha1"
 	"github.com/hopsack-net/hopsack/internal/handoff"
 	"github.com/hopsack-net/hopsack/internal/network"
 )
@@ -135,5 +136,32 @@ func TestPodMTUFollowsWhatIsSent(t *testing.T) {
 		if s.PodMTU != tc.want {
 			t.Errorf("%v: pods' mtu is %d, want %d", tc.backends[0], s.PodMTU, tc.want)
 		}
+	}
+}
+
+// Two kinds of tunnels cannot have one UDP port: the revision in use keeps it, and the other one's verification says why.
+func TestOnePortOneTunnel(t *testing.T) {
+	sameUDP := network.Backend{Type: v1alpha1.BackendUDP, Port: 8472}
+	for name, tc := range map[string]struct {
+		backends []network.Backend
+		device   string
+		gone     string
+	}{
+		"vxlan in use": {[]network.Backend{vxlan, sameUDP}, "hs1-8472", "hsu8472"},
+		"udp in use":   {[]network.Backend{sameUDP, vxlan}, "hsu8472", "hs1-8472"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, _ := Compute(input(tc.backends...))
+			if _, found := s.Links[tc.gone]; found || s.Links[tc.device].Kind == "" {
+				t.Errorf("devices are %v, want %s without %s", s.Links, tc.device, tc.gone)
+			}
+			for _, p := range s.Probes {
+				for _, target := range p.Targets {
+					if (target.NoPath != "") != (p.Revision == "b") {
+						t.Errorf("%s/%s to %s: no path %q", p.Revision, p.Kind, target.Node, target.NoPath)
+					}
+				}
+			}
+		})
 	}
 }

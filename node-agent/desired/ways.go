@@ -2,6 +2,7 @@ package desired
 
 import (
 	"cmp"
+	"fmt"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -35,6 +36,10 @@ func (c *computer) wayTo(r network.Revision, kind ProbeKind, p network.Lease) wa
 	}
 	if !w.remote.IsValid() {
 		w.noPath = "it publishes no address of this node's family"
+		return w
+	}
+	if c.portTaken(r) {
+		w.noPath = fmt.Sprintf("UDP port %d is still in use by backend %s", r.Backend.Port, c.ports[r.Backend.Port])
 		return w
 	}
 	switch b := r.Backend; {
@@ -120,6 +125,21 @@ func bestOthers(routes []OtherRoute) map[netip.Prefix]OtherRoute {
 
 func compareOthers(a, b OtherRoute) int {
 	return cmp.Or(cmp.Compare(a.Metric, b.Metric), strings.Compare(a.Device, b.Device), a.Gateway.Compare(b.Gateway))
+}
+
+// claimPorts says whose each UDP port is. The kernel gives a port to one tunnel only, and that of the revision in use has it.
+func (c *computer) claimPorts() {
+	c.ports = map[uint16]v1alpha1.BackendType{}
+	for _, r := range append([]network.Revision{*c.in.Node.Transmit}, c.in.Node.Revisions...) {
+		if _, taken := c.ports[r.Backend.Port]; !taken && r.Backend.Encapsulates() {
+			c.ports[r.Backend.Port] = r.Backend.Type
+		}
+	}
+}
+
+// portTaken says that a tunnel of another kind has the revision's port: the revision cannot be received, nor proven.
+func (c *computer) portTaken(r network.Revision) bool {
+	return r.Backend.Encapsulates() && c.ports[r.Backend.Port] != r.Backend.Type
 }
 
 // UDPTunnelName is the name of the TUN device of the udp backend on a port.
