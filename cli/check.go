@@ -237,7 +237,7 @@ func newCheckReport(request string, results map[string]v1alpha1.CheckResult, a a
 func (r CheckReport) judge(timeout time.Duration) error {
 	switch {
 	case r.Failed > 0:
-		return exitWith(ExitFailed, "%d of %s do not work", r.Failed, plural(r.Paths, "path"))
+		return exitWith(ExitFailed, "%d of %s failed", r.Failed, plural(r.Paths, "path"))
 	case len(r.Silent) > 0:
 		return exitWith(ExitTimeout, "no answer within %s from %s", timeout, strings.Join(r.Silent, ", "))
 	}

@@ -27,8 +27,8 @@ func (r CheckReport) print(out io.Writer, wide bool) error {
 		}
 		fmt.Fprintln(out)
 	}
-	for _, line := range r.failures() {
-		fmt.Fprintln(out, line)
+	if failures := r.failures(); len(failures) > 0 {
+		fmt.Fprintf(out, "%s\n\n", strings.Join(failures, "\n"))
 	}
 	if err := r.roundTrips(out, wide); err != nil {
 		return err

@@ -30,8 +30,13 @@ be that old. Where objects do not tell a path it says "unknown" and what is know
 		Example: `  kubectl hopsack trace 10.244.3.17
   kubectl hopsack trace default/web-0 --from n1
   kubectl hopsack trace n3 -o json`,
-		Args:              cobra.ExactArgs(1),
-		ValidArgsFunction: s.completeNodes,
+		Args: cobra.ExactArgs(1),
+	}
+	cmd.ValidArgsFunction = func(cmd *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
+		if len(args) > 0 {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		return s.completeNodes(cmd, args, word)
 	}
 	o := addOutput(cmd, "wide", "json", "yaml")
 	from := cmd.Flags().StringSlice("from", nil, "The nodes that send; by default all")

@@ -130,7 +130,7 @@ func start(t *testing.T, args ...string) *running {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		r.code <- cli.Run(ctx, append(args, "--kubeconfig", kubeconfig),
+		r.code <- cli.Run(ctx, withKubeconfig(args),
 			genericiooptions.IOStreams{In: strings.NewReader(""), Out: r.out, ErrOut: r.errOut})
 	}()
 	t.Cleanup(func() { cancel(); <-done })
@@ -248,4 +248,12 @@ func current(t *testing.T) *v1alpha1.NetworkConfig {
 		t.Fatal(err)
 	}
 	return cfg
+}
+
+// withKubeconfig adds --kubeconfig, except where what follows must be the word to complete: there $KUBECONFIG is set.
+func withKubeconfig(args []string) []string {
+	if args[0] == "__complete" {
+		return args
+	}
+	return append(args, "--kubeconfig", kubeconfig)
 }
