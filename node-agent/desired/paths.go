@@ -98,6 +98,11 @@ func (c *computer) probe(r network.Revision, kind ProbeKind, port uint16, peers 
 	if r.Backend.Encapsulates() && kind != ProbeDirect {
 		out.TunnelPort = r.Backend.Port
 	}
+	if kind == ProbeCurrent { // a peer answers with whatever it sends with, which need not be the same
+		for _, other := range c.in.Node.Revisions {
+			out.MTU = min(out.MTU, revisionMTU(other, c.in.Facts.Underlay))
+		}
+	}
 	if kind == ProbeDirect { // nodes themselves send as much as the route says
 		out.MTU = cmp.Or(c.sendMTU(r, 0), c.in.Facts.Underlay.MTU)
 	}

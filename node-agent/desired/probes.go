@@ -25,7 +25,8 @@ type Probe struct {
 	Table int
 	// Port is the UDP source port of probes over this path.
 	Port uint16
-	// MTU is the largest packet, in bytes, that the path must carry.
+	// MTU is the largest packet, in bytes, that the path must carry; for ProbeCurrent the smallest of all revisions, because peers
+	// answer with any of them.
 	MTU int
 	// TunnelPort is the UDP port of the tunnel, 0 where packets go out as they are.
 	TunnelPort uint16
