@@ -21,7 +21,7 @@ func TestRolloutFromAPI(t *testing.T) {
 		"canary":           {"{canary: {matchExpressions: [{key: a, operator: Like}]}}", "spec.rollout.canary: "},
 		"deadline":         {"{progressDeadlineSeconds: 0}", "spec.rollout.progressDeadlineSeconds: 0 is not between 1 and 86400"},
 		"abandon":          {"{abandonAfterSeconds: -1}", "spec.rollout.abandonAfterSeconds: -1 is not between 0 and 31536000"},
-		"several":          {"{strategy: x, onFailure: y}", `Rolling, VerifyOnly; spec.rollout.onFailure: "y"`},
+		"several":          {"{strategy: x, onFailure: z}", `Rolling, VerifyOnly; spec.rollout.onFailure: "z"`},
 		"everything given": {"{strategy: VerifyOnly, onFailure: Pause, maxConcurrent: 3, canary: {matchLabels: {a: b}}, progressDeadlineSeconds: 5, abandonAfterSeconds: 90}", ""},
 	} {
 		t.Run(name, func(t *testing.T) {

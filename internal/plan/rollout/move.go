@@ -38,7 +38,7 @@ func (v *view) movable(g goal) []*member {
 		switch {
 		case m.Transmit != g.dest:
 			rest = append(rest, m)
-			if m.Report.Known && m.Report.Transmit != "" && m.Report.Transmit != m.Transmit {
+			if m.Report.Known && m.Report.Transmit != "" && m.Report.Transmit != m.Transmit && !m.failed(m.Transmit) {
 				onMove++
 			}
 		case !m.confirmed():

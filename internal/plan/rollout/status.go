@@ -45,7 +45,7 @@ func (v *view) remember(g goal, step *Step) {
 		s.ProgressedAt = now
 	}
 	for _, m := range v.members {
-		if m.abandoned && !m.at(step.Active) {
+		if m.abandoned && !m.at(g.dest) {
 			s.Abandoned = append(s.Abandoned, m.name)
 		}
 	}

@@ -60,13 +60,16 @@ func look(in Input) *view {
 		m.live, m.abandoned = v.alive(m.node)
 		// A node that was never published sends and receives nothing. This controller may not have seen yet that another one
 		// published it, but that takes a report, so one that has reported, whenever and for whatever Node, counts.
-		m.waited = !m.abandoned && (m.published || len(nn.Report.Prepared) > 0)
+		m.waited = m.published || len(nn.Report.Prepared) > 0
 		v.members = append(v.members, m)
+	}
+	v.spare()
+	for _, m := range v.members {
 		if m.waited {
 			v.waited = append(v.waited, m)
 		}
 		if !m.abandoned {
-			for _, r := range nn.Revisions {
+			for _, r := range m.Revisions {
 				v.carried[r.ID] = r
 			}
 		}
@@ -75,6 +78,21 @@ func look(in Input) *view {
 		v.carried[in.Target.ID] = in.Target
 	}
 	return v
+}
+
+// spare abandons no node when most are away: then it is the API server or the control plane's network that was, and their
+// traffic goes on.
+func (v *view) spare() {
+	live := 0
+	for _, m := range v.members {
+		if m.live {
+			live++
+		}
+	}
+	for _, m := range v.members {
+		m.abandoned = m.abandoned && 2*live >= len(v.members)
+		m.waited = m.waited && !m.abandoned
+	}
 }
 
 // alive says whether the node is live, and if not, whether it has been so for so long that the rollout goes on without it.
