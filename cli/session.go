@@ -26,8 +26,9 @@ type session struct {
 	flags *genericclioptions.ConfigFlags
 }
 
-// fieldOwner names this program in managedFields.
-const fieldOwner = "kubectl-hopsack"
+// fieldOwner names this program in managedFields. It must not begin with "kubectl": Flux takes over, and so takes back, what
+// is written under such a name, and a pause would last until its next pass.
+const fieldOwner = "hopsack-cli"
 
 // connect returns a client with the user's kubeconfig and flags.
 func (s *session) connect() (client.WithWatch, error) {
@@ -88,7 +89,7 @@ func live(node *corev1.Node, now time.Time) bool {
 	return true
 }
 
-// condition returns a condition, or a zero one with status Unknown.
+// readyOf is the node's own word of how it is; Unknown where it has said nothing.
 func readyOf(nn *v1alpha1.NodeNetwork) (status, reason, message string) {
 	if c := meta.FindStatusCondition(nn.Status.Conditions, v1alpha1.ConditionReady); c != nil {
 		return string(c.Status), c.Reason, c.Message

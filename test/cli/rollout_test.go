@@ -142,6 +142,11 @@ func TestPauseResumeRetry(t *testing.T) {
 	if out, errOut, code := runToEnd(t, "rollout", "pause"); code != 0 || out != "networkconfig/default paused\n" || annotation(v1alpha1.PausedAnnotation) != "true" {
 		t.Errorf("pause: got %d %q %q, annotation %q", code, out, errOut, annotation(v1alpha1.PausedAnnotation))
 	}
+	for _, f := range current(t).ManagedFields {
+		if strings.HasPrefix(f.Manager, "kubectl") {
+			t.Errorf("pause wrote as %s: Flux takes back what is written under a name that begins with kubectl", f.Manager)
+		}
+	}
 	if out, _, code := runToEnd(t, "rollout", "pause"); code != 0 || out != "networkconfig/default paused already\n" {
 		t.Errorf("pause again: got %d %q", code, out)
 	}
