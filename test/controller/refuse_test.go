@@ -164,7 +164,7 @@ func TestStatusLost(t *testing.T) {
 	c.settle()
 	before := c.dump()
 	stop()
-	for _, spec := range []string{plain + "mtu: 1400", "network: 10.0.0.0/16\nbackend: {type: vxlan}", strings.Replace(plain, "vxlan", "alloc", 1)} {
+	for _, spec := range []string{plain + "interface: {names: [eth1]}", "network: 10.0.0.0/16\nbackend: {type: vxlan}", plain + "subnetLen: 26"} {
 		c.apply(spec)
 		cfg := c.config()
 		cfg.Status = v1alpha1.NetworkConfigStatus{}

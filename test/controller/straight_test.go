@@ -59,7 +59,7 @@ func TestStraight(t *testing.T) {
 	if got, want := cfg.Status.Subnets, (v1alpha1.SubnetCounts{Total: 255, Used: 3, Free: 252}); got != want {
 		t.Errorf("subnets: got %+v, want %+v", got, want)
 	}
-	if got, want := cfg.Status.Nodes, (v1alpha1.NodeCounts{Total: 3, Ready: 3, Prepared: 3, Switched: 3}); got != want {
+	if got, want := cfg.Status.Nodes, (v1alpha1.NodeCounts{Total: 3, Live: 3, Ready: 3, Prepared: 3, Verified: 3, Switched: 3}); got != want {
 		t.Errorf("nodes: got %+v, want %+v", got, want)
 	}
 }
