@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 
 	"github.com/hopsack-net/hopsack/internal/handoff"
 )
@@ -71,5 +72,38 @@ func TestGCRemovesRecords(t *testing.T) {
 	}
 	if diff := cmp.Diff([]string{".writing-eth0.2", "keep-eth0"}, n.records(t)); diff != "" {
 		t.Errorf("records (-want +got):\n%s", diff)
+	}
+}
+
+// The agent writes a new mtu into the hand-off and then visits the pods that have a record. A pod on its way must be one of them
+// when it looks at the hand-off for the last time, or nobody tells it.
+func TestRecordComesBeforeTheLastLook(t *testing.T) {
+	f := file("10.244.1.0/24")
+	n, p := newNode(t, f), newPod(t, "pod-1")
+	content, err := handoff.Marshal(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := make(chan []string, 1)
+	err = n.addWhile(t, p, func() error { // a pipe tells when it is read
+		if err := errors.Join(os.Remove(n.handoff), unix.Mkfifo(n.handoff, 0o600)); err != nil {
+			return err
+		}
+		go func() {
+			pipe, err := os.OpenFile(n.handoff, os.O_WRONLY, 0)
+			if err != nil {
+				return
+			}
+			defer pipe.Close()
+			seen <- n.records(t)
+			_, _ = pipe.Write(content)
+		}()
+		return nil
+	})
+	if err != nil {
+		t.Fatalf("ADD: %v", err)
+	}
+	if diff := cmp.Diff([]string{"pod-1-eth0"}, <-seen); diff != "" {
+		t.Errorf("records while the hand-off is read again (-want +got):\n%s", diff)
 	}
 }
