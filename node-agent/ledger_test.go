@@ -257,14 +257,15 @@ func TestDirectPathInUse(t *testing.T) {
 		t.Fatalf("direct (-want +got):\n%s", diff)
 	}
 	w.blocked, w.asked = blocked("n3 a/direct"), nil
-	for w.asked["n3 a/direct"] < giveUpAfter {
+	const patience = 3
+	for w.asked["n3 a/direct"] < patience {
 		if !l.direct()["a"]["n3"] {
 			t.Fatalf("given up after %d failed asks", w.asked["n3 a/direct"])
 		}
 		at = w.play(l, at, 10*time.Millisecond)
 	}
 	if diff := cmp.Diff(map[string]map[string]bool{"a": {"n2": true}}, l.direct()); diff != "" {
-		t.Errorf("direct after %d failed asks (-want +got):\n%s", giveUpAfter, diff)
+		t.Errorf("direct after %d failed asks (-want +got):\n%s", patience, diff)
 	}
 	w.blocked = nil
 	w.play(l, at, 6*time.Second)
