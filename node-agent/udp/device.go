@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -54,16 +55,37 @@ func (q *queue) close() { _ = q.file.Close() }
 
 // exists returns an error unless there is a device of that name.
 func exists(device string) error {
+	_, err := askDevice(device, unix.SIOCGIFINDEX)
+	return err
+}
+
+// askDevice carries out a request about a device in the current network namespace.
+func askDevice(device string, what uint) (*unix.Ifreq, error) {
 	request, err := unix.NewIfreq(device)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer unix.Close(fd)
-	return unix.IoctlIfreq(fd, unix.SIOCGIFINDEX, request)
+	return request, unix.IoctlIfreq(fd, what, request)
+}
+
+// untilRunning waits, not for long, until a device that has just got its first queue takes packets: the kernel gives it a
+// carrier at once and a way to send in a worker of its own, and drops what comes in between. It does not wait for a device that
+// is down.
+func untilRunning(device string) {
+	for end := time.Now().Add(100 * time.Millisecond); time.Now().Before(end); time.Sleep(500 * time.Microsecond) {
+		request, err := askDevice(device, unix.SIOCGIFFLAGS)
+		if err != nil {
+			return
+		}
+		if flags := request.Uint16(); flags&unix.IFF_UP == 0 || flags&unix.IFF_RUNNING != 0 {
+			return
+		}
+	}
 }
 
 func (q *queue) attach(fd int, device string) error {

@@ -7,9 +7,11 @@ import (
 	"os"
 	"testing"
 	"time"
+	"unsafe"
 
 	"github.com/go-logr/logr/testr"
 	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
 
 	"github.com/hopsack-net/hopsack/node-agent/dataplane/nstest"
 	"github.com/hopsack-net/hopsack/node-agent/desired"
@@ -60,6 +62,9 @@ func newNodes(t testing.TB, count int) []*node {
 			fmt.Sprintf("ip addr add %s/32 dev lo", podAddr(i)), fmt.Sprintf("ip addr add fd00:%d::1/128 dev lo nodad", i))
 		n.addDevice()
 		nodes = append(nodes, n)
+	}
+	for _, n := range nodes[1:] { // a switch takes a while to forward
+		eventually(t, "the underlay works", func() bool { return nodes[0].ping(nodeAddr(n.n).String(), 0) == nil })
 	}
 	return nodes
 }
@@ -131,7 +136,7 @@ func connected(t testing.TB) (a, b *node) {
 func (n *node) ping(to string, size int) error {
 	n.t.Helper()
 	var err error
-	nstest.Do(n.t, n.ns, func() { _, err = runQuietly("ping", "-c1", "-W2", "-M", "do", "-s", fmt.Sprint(size), to) })
+	nstest.Do(n.t, n.ns, func() { _, err = runQuietly("ping", "-c1", "-W1", "-M", "do", "-s", fmt.Sprint(size), to) })
 	return err
 }
 
@@ -158,3 +163,6 @@ func eventually(t testing.TB, what string, is func() bool) {
 		}
 	}
 }
+
+// bytesOf is what an Iovec points to.
+func bytesOf(v unix.Iovec) []byte { return unsafe.Slice(v.Base, int(v.Len)) }

@@ -120,7 +120,7 @@ func (in *inbound) take(t *table, i int) {
 		in.count.stranger.Add(uint64((len(b) + size - 1) / size))
 		return
 	}
-	if m.header.Flags&unix.MSG_TRUNC != 0 {
+	if m.header.Flags&unix.MSG_TRUNC != 0 || len(b) == 0 {
 		in.count.malformed.Add(1)
 		return
 	}

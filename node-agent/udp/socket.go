@@ -83,8 +83,8 @@ type sockets struct {
 	receive, send []*socket
 }
 
-func openSockets(local netip.AddrPort, workers int) (s *sockets, err error) {
-	s = &sockets{local: local}
+func openSockets(local netip.AddrPort, workers int) (_ *sockets, err error) {
+	s := &sockets{local: local}
 	defer func() {
 		if err != nil {
 			s.close()

@@ -68,6 +68,7 @@ func (t *tunnel) set(want desired.UDPTunnel, linger func(func())) error {
 	}
 	if q != oldQueues {
 		t.startSending(*q)
+		untilRunning(t.device)
 		if oldQueues != nil {
 			closeQueues(*oldQueues)
 		}
