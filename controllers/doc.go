@@ -9,6 +9,10 @@
 // one live list, bound subnets, what leases publish, conditions, status. It may end anywhere; the next one goes on from the
 // objects.
 //
+// A rollout is one step of internal/plan/rollout per pass. A controller that lost the election without noticing is kept out by
+// the fence (fence.go): it writes only NodeNetworks that carry its identity, or those of which it has read that they are its to
+// take over.
+//
 // Invariant: every write to a NodeNetwork's spec or a lease is conditional on the version the pass has planned from, and a
 // pass over objects that have not changed writes nothing.
 package controllers

@@ -275,7 +275,8 @@ type NetworkConfigStatus struct {
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 
 	// effective is the configuration that nodes have or are being moved to, every default filled in. A spec that was
-	// refused does not show here.
+	// refused does not show here; of one that was rolled back, or only tried (rollout.strategy VerifyOnly), backend and mtu do
+	// not: they are those that nodes went back to, or kept.
 	// +optional
 	Effective *EffectiveSpec `json:"effective,omitempty"`
 
@@ -351,8 +352,10 @@ type NetworkConfig struct {
 	// spec is the pod network as its user wants it.
 	// +required
 	Spec NetworkConfigSpec `json:"spec,omitzero"`
-	// status is what the controller saw and did.
+	// status is what the controller saw and did. Before it has seen anything, observedGeneration is -1: kstatus, and so Flux,
+	// calls an object without any status Current.
 	// +optional
+	// +kubebuilder:default:={"observedGeneration":-1}
 	Status NetworkConfigStatus `json:"status,omitzero"`
 }
 
