@@ -64,6 +64,7 @@ func (p *Prober) handle(b []byte, from netip.Addr, by func(v *view, name string)
 		return
 	}
 	answerWith(b, k)
+	v.flows.forget(conn, from)
 	// One that cannot be sent is one that is lost: the peer finds out.
 	_, _ = conn.WriteToUDPAddrPort(b, netip.AddrPortFrom(from, ListenPort))
 }

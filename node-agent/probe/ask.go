@@ -96,7 +96,7 @@ func (p *Prober) Ask(ctx context.Context, path string, t Target) Answer {
 	return Answer{OK: ok && !large.unprepared, Small: true, RTT: small.rtt}
 }
 
-// exchange sends a request until an answer comes, a few times at most. Every try has a nonce of its own; an answer that is
+// exchange sends a request, as a new flow, until an answer comes, a few times at most. Every try has a nonce of its own; an answer that is
 // late counts while the question lasts.
 func (p *Prober) exchange(ctx context.Context, q question) (reply, bool) {
 	if q.by == nil && q.ping == nil || !q.to.IsValid() {
@@ -104,6 +104,9 @@ func (p *Prober) exchange(ctx context.Context, q question) (reply, bool) {
 	}
 	if q.tries == 0 {
 		q.tries = p.tries
+	}
+	if q.by != nil {
+		p.view.Load().flows.forget(q.by, q.to)
 	}
 	got := make(chan reply, q.tries)
 	var sent []nonce

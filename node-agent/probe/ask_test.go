@@ -52,6 +52,31 @@ func TestOneWay(t *testing.T) {
 	}
 }
 
+// What was decided about an earlier probe, here its source, does not outlive the rule that did: every question is a new flow.
+func TestNewFlows(t *testing.T) {
+	w := newWorld(t)
+	w.prober(1)
+	w.prober(2)
+	// Without any rule that translates, the kernel does not even remember what it translated.
+	w.in(w.nodes[1], "nft add table ip nat", "nft add chain ip nat other { type nat hook postrouting priority 99 ; }",
+		"nft add rule ip nat other oifname lo masquerade", "nft add chain ip nat c { type nat hook postrouting priority 100 ; }")
+	for _, want := range []bool{true, false, true} {
+		if !want {
+			w.in(w.nodes[1], "nft add rule ip nat c oifname eth0 masquerade")
+		}
+		for range 2 { // the second time, there are flows
+			for from := 1; from <= 2; from++ {
+				if got := w.ask(from, 3-from, directPath); got.OK != want {
+					t.Errorf("from %d: got %+v, want answers %v", from, got, want)
+				}
+			}
+		}
+		if !want {
+			w.in(w.nodes[1], "nft flush chain ip nat c")
+		}
+	}
+}
+
 // A question ends with its context, and when the prober is closed.
 func TestAskEnds(t *testing.T) {
 	w := newWorld(t)

@@ -34,6 +34,7 @@ type Prober struct {
 	host     *net.UDPConn // in the host's namespace, gateway address
 	hostAt   netip.Addr
 	ping     *net.IPConn // in the host's namespace; nil where the kernel refuses it
+	flows    *flows      // of the host's namespace; nil where the kernel has none
 	paths    map[string]path
 	done     Config
 	ok       bool // done is in force, every part of it
@@ -58,6 +59,7 @@ type view struct {
 	paths map[string]path
 	host  *net.UDPConn // nil without
 	ping  *net.IPConn  // nil without
+	flows *flows       // nil without
 	// answered are the addresses that are answered: the reserved ones and the gateways of peers.
 	answered map[netip.Addr]bool
 }
@@ -216,6 +218,9 @@ func (p *Prober) openHost(c Config) error {
 	}
 	p.host, p.hostAt = conn, c.Gateway
 	p.serve(conn, p.fromHosts)
+	if p.flows, err = openFlows(); err != nil {
+		p.log.Info("Going without connection tracking: probes may belong to old flows", "reason", err.Error())
+	}
 	if p.ping, err = openPing(c.Gateway); err != nil {
 		p.log.Info("Going without pings: peers that answer for themselves only are not told apart", "reason", err.Error())
 		return nil
@@ -231,12 +236,13 @@ func (p *Prober) closeHost() {
 	if p.ping != nil {
 		_ = p.ping.Close()
 	}
-	p.host, p.ping, p.hostAt = nil, nil, netip.Addr{}
+	p.flows.close()
+	p.host, p.ping, p.flows, p.hostAt = nil, nil, nil, netip.Addr{}
 }
 
 // publish shows those who ask and answer what is in force.
 func (p *Prober) publish() {
-	v := &view{paths: map[string]path{}, host: p.host, ping: p.ping, answered: map[netip.Addr]bool{}}
+	v := &view{paths: map[string]path{}, host: p.host, ping: p.ping, flows: p.flows, answered: map[netip.Addr]bool{}}
 	for name, have := range p.paths {
 		v.paths[name] = have
 	}
