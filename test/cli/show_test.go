@@ -14,7 +14,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/watch"
+	"sigs.k8s.io/cli-utils/pkg/kstatus/status"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
 
@@ -343,5 +345,27 @@ func TestCompletion(t *testing.T) {
 	}
 	if out, err := exec.Command("sh", "-n", "../../cmd/kubectl-hopsack/kubectl_complete-hopsack").CombinedOutput(); err != nil {
 		t.Errorf("kubectl_complete-hopsack: %v %s", err, out)
+	}
+}
+
+// TestNewIsInProgress: kstatus calls an object without any status Current; a new NetworkConfig must not pass for one that is in
+// effect before the controller has seen it.
+func TestNewIsInProgress(t *testing.T) {
+	empty(t)
+	cfg := &v1alpha1.NetworkConfig{ObjectMeta: metav1.ObjectMeta{Name: v1alpha1.NetworkConfigName},
+		Spec: v1alpha1.NetworkConfigSpec{Network: "10.244.0.0/16", Backend: v1alpha1.Backend{Type: v1alpha1.BackendVXLAN}}}
+	create(t, cfg)
+	u := &unstructured.Unstructured{}
+	u.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("NetworkConfig"))
+	if err := api.Get(t.Context(), client.ObjectKeyFromObject(cfg), u); err != nil {
+		t.Fatal(err)
+	}
+	result, err := status.Compute(u)
+	if err != nil || result.Status != status.InProgressStatus {
+		t.Errorf("kstatus of a new NetworkConfig: got %v %v, want InProgress; status %v", result, err, u.Object["status"])
+	}
+	out, _, code := runToEnd(t, "rollout", "status", "--watch=false")
+	if want := "waiting for the controller to take up generation 1 (it has seen 0)\n"; code != cli.ExitTimeout || out != want {
+		t.Errorf("rollout status of a new NetworkConfig: got %d %q, want %q", code, out, want)
 	}
 }
