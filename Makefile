@@ -35,6 +35,7 @@ verify: ## Check that generated files are current, format, vet, lint, layering, 
 build: ## Build the programs and the CNI reference plugins into bin/.
 	@mkdir -p bin/cni
 	$(GO_BUILD) -o bin/ $(addprefix ./,$(wildcard cmd/*)) ./test/lab/cmd/lab
+	@install -m 755 cmd/kubectl-hopsack/kubectl_complete-hopsack bin/
 	$(GO_BUILD) -o bin/cni/ $(CNI_PLUGINS)
 
 .PHONY: lab
