@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
@@ -85,6 +86,9 @@ Exit codes: 0 done or well, 1 error, 2 stalled, failed or a path does not work, 
 	root.SetOut(streams.Out)
 	root.SetErr(streams.ErrOut)
 	s.flags.AddFlags(root.PersistentFlags())
+	// kubectl's own flags would push everything else off the screen in the help of every command.
+	root.SetUsageTemplate(strings.ReplaceAll(root.UsageTemplate(), "{{.InheritedFlags.FlagUsages | trimTrailingWhitespaces}}",
+		`  kubectl's, such as --context and --kubeconfig: "kubectl options" lists them`))
 	root.AddCommand(newStatusCommand(s), newRolloutCommand(s), newCheckCommand(s), newTraceCommand(s), newConvertCommand(s))
 	return root
 }
