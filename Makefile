@@ -16,7 +16,7 @@ SUDO := $(if $(filter 0,$(shell id -u)),,sudo -E env PATH=$(PATH))
 
 .PHONY: help
 help: ## List the targets.
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: deps
 deps: ## Install what this machine lacks, or list what is missing.
@@ -58,6 +58,11 @@ demo: deps lab ## Show the main job in a cluster of three nodes on this machine 
 bench: deps lab ## Measure hopsack against references, one line of JSON per case (BENCH="-list" names them).
 	$(GO_BUILD) -o bin/ ./test/bench
 	@$(SUDO) bin/bench $(BENCH)
+
+.PHONY: bench-rollout
+bench-rollout: deps lab ## Change backends under traffic, with crashes and partitions, one line of JSON (ROLLOUT="-rounds 1 -kills 2 -pauses 1").
+	$(GO_BUILD) -o bin/ ./test/bench
+	@$(SUDO) bin/bench $(ROLLOUT) rollout
 
 .PHONY: image
 image: ## Container images (they come with the work on real clusters).

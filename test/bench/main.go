@@ -21,12 +21,16 @@ type settings struct {
 	inside string
 	// tunnel is the node whose udp tunnel this process, a child of a case, is.
 	tunnel string
+	// rollout is the case rollout's.
+	rollout rolloutSettings
 }
 
 // benchCase is one measurement: one line of JSON.
 type benchCase struct {
 	name string
 	what string
+	// asked says that the case runs only when it is named.
+	asked bool
 	// run runs the case in a child process with namespaces of its own; nil for a case of the lab.
 	run func(ctx context.Context, s settings) error
 	// onLab runs the case on the shared lab; nil for others.
@@ -34,7 +38,7 @@ type benchCase struct {
 }
 
 func allCases() []benchCase {
-	return slices.Concat(peersCases(), cniCases(), datapathCases(), udpCases(), clusterCases())
+	return slices.Concat(peersCases(), cniCases(), datapathCases(), udpCases(), clusterCases(), rolloutCases())
 }
 
 func main() {
@@ -56,6 +60,10 @@ func run(ctx context.Context) error {
 	flag.BoolVar(&list, "list", false, "list the cases and exit")
 	flag.StringVar(&s.inside, "inside", "", "internal: run one case in this process")
 	flag.StringVar(&s.tunnel, "tunnel", "", "internal: carry a node's packets over UDP")
+	flag.IntVar(&s.rollout.rounds, "rounds", 10, "rollout: rounds of every chain of changes")
+	flag.IntVar(&s.rollout.kills, "kills", 50, "rollout: how often agents and the controller are killed")
+	flag.IntVar(&s.rollout.pauses, "pauses", 20, "rollout: how often the leader is paused past its lease")
+	flag.StringVar(&s.rollout.parts, "parts", strings.Join(rolloutParts, ","), "rollout: what to run")
 	flag.Usage = usage
 	flag.Parse()
 	if list {
@@ -83,7 +91,7 @@ func run(ctx context.Context) error {
 func usage() {
 	fmt.Fprint(flag.CommandLine.Output(), `usage: bench [flags] [CASE...]
 
-Run the cases, or all of them. A case is named in full (peers/5000) or by its first part (peers); -list names all.
+Run the cases, or all of them but rollout, which has to be named. A case is named in full (peers/5000) or by its first part (peers); -list names all.
 Root, the programs in bin/ and, for the cases of a cluster, bin/controlplane are needed: make lab builds them.
 
 `)
@@ -94,7 +102,7 @@ Root, the programs in bin/ and, for the cases of a cluster, bin/controlplane are
 func choose(names []string) ([]benchCase, error) {
 	all := allCases()
 	if len(names) == 0 {
-		return all, nil
+		return slices.DeleteFunc(all, func(c benchCase) bool { return c.asked }), nil
 	}
 	named := map[string]bool{}
 	for _, name := range names {
