@@ -96,8 +96,8 @@ func (p *Prober) Ask(ctx context.Context, path string, t Target) Answer {
 	return Answer{OK: ok && !large.unprepared, Small: true, RTT: small.rtt}
 }
 
-// exchange sends a request, as a new flow, until an answer comes, a few times at most. Every try has a nonce of its own; an answer that is
-// late counts while the question lasts.
+// exchange sends a request, as a new flow, until an answer comes, a few times at most. Every try has a nonce of its own; an
+// answer that is late counts while the question lasts.
 func (p *Prober) exchange(ctx context.Context, q question) (reply, bool) {
 	if q.by == nil && q.ping == nil || !q.to.IsValid() {
 		return reply{}, false

@@ -136,8 +136,8 @@ func together(fs ...func()) {
 	wg.Wait()
 }
 
-// mtuPivots is how many sizes are tried at once, and mtuTries how often each. The largest size is found in as many rounds as it takes to divide 1,500 by
-// mtuPivots down to 1: four, and some thirty sizes.
+// mtuPivots is how many sizes are tried at once, and mtuTries how often each. The largest size is found in as many rounds as
+// it takes to divide 1,500 by mtuPivots down to 1: four or five, and some thirty sizes.
 const (
 	mtuPivots = 7
 	mtuTries  = 2

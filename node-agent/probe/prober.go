@@ -82,8 +82,8 @@ func New(log logr.Logger) *Prober {
 
 // Configure plugs the namespace into the bridge of the calling thread's network namespace, and sets paths and peers. It does
 // nothing when nothing has changed and the device is still as it was made; it plugs in anew when the bridge, the addresses or
-// the MTU changed or somebody took the device away. Every part is tried; what failed is in the error, and tried again by the
-// next call.
+// the MTU changed or somebody took the device away. Without the namespace nothing else is tried; what failed is in the error,
+// and tried again by the next call.
 func (p *Prober) Configure(c Config) error {
 	if err := c.check(); err != nil {
 		return err
