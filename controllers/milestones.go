@@ -25,6 +25,9 @@ const (
 	eventAbandoned = "NodesAbandoned"
 )
 
+// milestoneReasons are the reasons of the condition Ready that these events tell of.
+var milestoneReasons = []string{v1alpha1.ReasonRollingOut, v1alpha1.ReasonRolloutPaused, v1alpha1.ReasonVerified}
+
 // milestone is an event to be.
 type milestone struct {
 	reason, message string

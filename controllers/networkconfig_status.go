@@ -244,6 +244,9 @@ func (p *pass) announce(before, after *v1alpha1.NetworkConfig) {
 	for _, c := range after.Status.Conditions {
 		old := meta.FindStatusCondition(before.Status.Conditions, c.Type)
 		same := old != nil && old.Status == c.Status && old.Reason == c.Reason
+		if same && stallReason([]metav1.Condition{c}) != "" {
+			continue // its message follows every report; status has it
+		}
 		refusal := c.Type == v1alpha1.ConditionStalled && c.Status == metav1.ConditionTrue
 		eventType := corev1.EventTypeNormal
 		if refusal || c.Reason == v1alpha1.ReasonAdmissionPolicyMissing {
@@ -254,6 +257,8 @@ func (p *pass) announce(before, after *v1alpha1.NetworkConfig) {
 			continue
 		case eventType == corev1.EventTypeNormal && c.Type != v1alpha1.ConditionReady:
 			continue // Ready tells it
+		case c.Type == v1alpha1.ConditionReady && slices.Contains(milestoneReasons, c.Reason):
+			continue // the rollout's own events tell it
 		case c.Type == v1alpha1.ConditionReady && stalled != nil && stalled.Status == metav1.ConditionTrue && stalled.Reason == c.Reason:
 			continue // Stalled tells it
 		}

@@ -93,9 +93,15 @@ func newNodeNetworkWrites() *nodeNetworkWrites {
 
 // TestFence: a controller that slept through its deposition, with a write under way, changes nothing any more.
 func TestFence(t *testing.T) {
+	t.Run("asleep", func(t *testing.T) { wakesUp(t, 0) })
+	t.Run("behind by its watch", func(t *testing.T) { wakesUp(t, 300*time.Millisecond) })
+}
+
+func wakesUp(t *testing.T, lag time.Duration) {
 	c := newCluster(t)
 	c.elect("first")
 	first := newNodeNetworkWrites()
+	first.wire.lag, first.wire.lagOf = lag, "/nodenetworks"
 	c.startFenced(fence("first"), first.wire.through)
 	c.started(3)
 	c.carries("first")
@@ -112,7 +118,7 @@ func TestFence(t *testing.T) {
 	})
 	c.elect("second")
 	c.apply(overUDP)
-	c.startFenced(fence("second"))
+	stop := c.startFenced(fence("second"))
 	target := c.revision(overUDP)
 	c.condition(v1alpha1.ConditionReady, "True", v1alpha1.ReasonReady)
 	c.everyNode([]string{target}, target)
@@ -132,7 +138,8 @@ func TestFence(t *testing.T) {
 	for range 3 {
 		c.touch()
 	}
-	// Even what is not as it would render it, it leaves to its successor.
+	// Even what nobody mends it leaves to its successor, which is gone for a moment.
+	stop()
 	nn, err := c.nodeNetwork("n1")
 	if err != nil {
 		t.Fatal(err)
@@ -141,13 +148,17 @@ func TestFence(t *testing.T) {
 	if err := c.Update(context.Background(), nn); err != nil {
 		t.Fatal(err)
 	}
+	time.Sleep(time.Second + 3*lag)
+	if nn, err = c.nodeNetwork("n1"); err != nil || nn.Spec.RetentionSeconds != 7 {
+		t.Errorf("retention %d, %v, want 7", nn.Spec.RetentionSeconds, err)
+	}
+	c.startFenced(fence("second"))
 	c.eventually("mended", func() error {
 		if nn, err = c.nodeNetwork("n1"); err != nil || nn.Spec.RetentionSeconds == 7 {
 			return fmt.Errorf("retention %d, %v", nn.Spec.RetentionSeconds, err)
 		}
 		return nil
 	})
-	time.Sleep(500 * time.Millisecond)
 	if got := first.taken.Load() - taken; got != 0 {
 		t.Errorf("%d writes of a deposed controller were taken", got)
 	}
@@ -167,28 +178,31 @@ func TestTakeover(t *testing.T) {
 	c.elect("first")
 	stop := c.startFenced(fence("first"))
 	a := c.started(3)
+	before, target := c.revision(plain), c.revision(hostGW)
+	a.block(target, "n1", "n2", v1alpha1.ProbeNoPath)
+	c.apply(hostGW)
+	c.phase(v1alpha1.PhaseVerifying)
 	c.carries("first")
+	c.settle()
 	stop()
-	// Not elected: it changes nothing.
+
+	// Not elected: it changes nothing, although all is ready for the switch.
+	a.block(target, "n1", "n2", "")
 	early := newNodeNetworkWrites()
 	stop = c.startFenced(fence("early"), early.wire.through)
-	before := c.revision(plain)
-	c.apply(hostGW)
 	time.Sleep(time.Second)
 	if early.taken.Load() != 0 || c.transmits(before) != 3 {
-		t.Errorf("%d writes were taken", early.taken.Load())
+		t.Errorf("%d writes were taken, %d nodes send as before", early.taken.Load(), c.transmits(before))
 	}
 	c.carries("first")
 	stop()
 
-	// Elected, while one node says nothing: the others are prepared, and nobody is moved.
-	a.silence("n3", true)
-	c.elect("second")
+	// Elected.
 	w := c.watchLeaders("second")
+	c.elect("second")
 	stop = c.startFenced(fence("second"))
-	c.phase(v1alpha1.PhasePreparing)
-	a.silence("n3", false)
 	c.condition(v1alpha1.ConditionReady, "True", v1alpha1.ReasonReady)
+	c.everyNode([]string{target}, target)
 	c.carries("second")
 	stop()
 	w.stop()

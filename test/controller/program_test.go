@@ -49,6 +49,7 @@ func TestProgram(t *testing.T) {
 	second := startProgram(t, program, kubeconfig)
 	second.get("readyz") // its caches are warm although it is not elected
 	holder := c.electionHolder()
+	c.carries(holder)
 	first.stop()
 	start := time.Now()
 	c.node("n3", address(3))
@@ -59,6 +60,7 @@ func TestProgram(t *testing.T) {
 	if now := c.electionHolder(); now == holder {
 		t.Errorf("%s still holds the election", holder)
 	}
+	c.carries(c.electionHolder()) // a node that joins is published only within the fence
 	text := second.get("metrics")
 	for _, want := range []string{
 		`hopsack_leases{state="Bound"} 3`, `hopsack_subnets{state="free"} 252`, `hopsack_subnets{state="used"} 3`, `hopsack_nodes{state="ready"} 3`,
