@@ -113,7 +113,8 @@ func (w *world) plan(c *controller) {
 	w.say("%s plans %s", c.id, show(step, len(w.names)))
 	for _, name := range w.names {
 		o := in.Cluster.NodeNetworks[name]
-		w.say("  %s in version %d, of %s: %s %v, report %+v", name, c.nns[name], o.Leader, o.Transmit, o.Revisions, o.Report)
+		w.say("  %s v%d of %s: %s/%d, known %v current %v prepared %v sends %q failed %q", name, c.nns[name], o.Leader, o.Transmit, len(o.Revisions),
+			o.Report.Known, o.Report.Current, o.Report.Prepared, o.Report.Transmit, o.Report.Failed)
 	}
 	if step.Fence {
 		for _, name := range w.names {
@@ -229,6 +230,9 @@ func (w *world) remember(c *controller, seen int, status v1alpha1.RolloutStatus)
 // barrier checks, from the raw objects that the controller has seen, that the first node asked to send with a revision is asked
 // only after every published node has reported to receive it: for the Node that exists, since its boot, for its present spec.
 func (w *world) barrier(c *controller, in Input, mover, id string) {
+	if in.Cluster.NodeNetworks[mover].Report.Prepared == nil && !w.leases[mover].now().published {
+		return // a node that joins sends nothing yet
+	}
 	for i, name := range w.names {
 		prefix := netip.MustParsePrefix(fmt.Sprintf("10.0.%d.0/24", i))
 		nn := in.Cluster.NodeNetworks[name]

@@ -176,6 +176,8 @@ func (v *view) trouble(m *member) string {
 		return "its agent has not reported since the node was made or booted: look at the agent's pod"
 	case !m.Report.Current:
 		return "its agent has not reported for the present NodeNetwork: look at the agent's pod"
+	case m.failed(m.Transmit):
+		return fmt.Sprintf("went back from %s by itself: %s; ask for another backend to move it on", v.called(m.Transmit), failureMessage(m.Report.FailedPeers))
 	case m.Report.Word != "True" && m.Report.Reason != "":
 		return m.Report.Reason + ": " + m.Report.Message
 	case m.Report.Transmit != m.Transmit:

@@ -35,12 +35,25 @@ func TestNextRandomly(t *testing.T) {
 	}
 }
 
+// mood says what happens often: the upper bounds of the events' shares, in percent.
+type mood struct {
+	targets                                         string
+	ask, toggle, elect, wake, machine, path, leader int
+}
+
+var moods = []mood{
+	{"abcde", 4, 6, 8, 14, 20, 23, 55},
+	{"abc", 3, 5, 13, 40, 46, 48, 70},  // leaders come and go
+	{"ab", 12, 13, 14, 17, 19, 20, 60}, // a user who changes his mind
+	{"abcd", 4, 6, 8, 12, 28, 36, 65},  // machines and paths break
+}
+
 // live lets a world happen, and returns it with the reason why its last rollout stalled, if it did.
 func live(seed uint64, verbose bool) (*world, string) {
 	w := newWorld(seed, 2+int(seed%4))
 	w.verbose = verbose
 	w.start()
-	w.disturb(300)
+	w.disturb(300, moods[seed%uint64(len(moods))])
 	return w, w.end()
 }
 
@@ -77,7 +90,7 @@ func (w *world) ask(target string) {
 }
 
 // disturb lets happen whatever may happen.
-func (w *world) disturb(events int) {
+func (w *world) disturb(events int, mood mood) {
 	controllers := []*controller{w.elect(nil)}
 	for range events {
 		w.now = w.now.Add(time.Duration(w.rng.IntN(8000)) * time.Millisecond)
@@ -85,32 +98,30 @@ func (w *world) disturb(events int) {
 		name := w.names[w.rng.IntN(len(w.names))]
 		event := w.rng.IntN(100)
 		switch {
-		case event < 4:
-			w.ask(string("abcde"[w.rng.IntN(5)]))
-		case event < 6:
+		case event < mood.ask:
+			w.ask(string(mood.targets[w.rng.IntN(len(mood.targets))]))
+		case event < mood.toggle:
 			w.toggle()
-		case event < 8:
+		case event < mood.elect:
 			controllers = append(controllers, w.elect(leader))
-		case event < 14: // a leader that was deposed wakes up, with what it saw then, or has seen since
+		case event < mood.wake: // a leader that was deposed wakes up, with what it saw then, or has seen since
 			old := controllers[w.rng.IntN(len(controllers))]
 			if w.rng.IntN(3) == 0 {
 				w.see(old)
 			}
 			w.step(old, 1+w.rng.IntN(8))
-		case event < 20:
+		case event < mood.machine:
 			w.machineEvent(name)
-		case event < 23:
-			w.pathEvent(name)
-		case event < 55:
+		case event < mood.path:
+			w.pathEvent(name, mood.targets)
+		case event < mood.leader:
 			if w.rng.IntN(3) > 0 {
 				w.see(leader)
 			}
 			w.step(leader, 1+w.rng.IntN(6))
 		default:
-			if m := w.machines[name]; m != nil {
-				w.look(m)
-				w.act(m, false)
-			}
+			w.look(w.machines[name])
+			w.act(w.machines[name], false)
 		}
 		w.check(fmt.Sprint("event ", event))
 		if w.problem != "" {
@@ -168,10 +179,10 @@ func (w *world) machineEvent(name string) {
 	}
 }
 
-func (w *world) pathEvent(name string) {
+func (w *world) pathEvent(name, targets string) {
 	clear(w.failVerify)
 	clear(w.failAfter)
-	id := string("abcde"[w.rng.IntN(5)])
+	id := string(targets[w.rng.IntN(len(targets))])
 	switch w.rng.IntN(3) {
 	case 0:
 		w.failVerify[name] = id
@@ -231,6 +242,8 @@ func (w *world) end() string {
 			return ""
 		}
 	}
+	w.now = w.now.Add(time.Hour)
+	w.round(c)
 	w.finished(c, broken)
 	if c.step.Stalled != nil {
 		return c.step.Stalled.Reason
@@ -251,6 +264,11 @@ func (w *world) finished(c *controller, broken bool) {
 		want = c.step.Active
 	case stalled == v1alpha1.ReasonSwitchFailed || stalled == v1alpha1.ReasonVerificationFailed && broken:
 		return
+	}
+	for _, m := range w.machines {
+		if stalled == v1alpha1.ReasonProgressDeadlineExceeded && o.policy.VerifyOnly && m.failed != "" {
+			return // it left what was asked for before, and nothing else is asked for
+		}
 	}
 	if o.policy.VerifyOnly && stalled == v1alpha1.ReasonVerificationFailed && broken {
 		return

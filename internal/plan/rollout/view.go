@@ -16,7 +16,7 @@ const notLiveAfter = 40 * time.Second
 // not been Ready yet.
 const neverReady = 10 * time.Second
 
-// member is a node that has a subnet in use.
+// member is a node that has a subnet in use, or that peers send to.
 type member struct {
 	name string
 	node plan.Node
@@ -53,7 +53,7 @@ func look(in Input) *view {
 		if ok && in.Leader != "" && nn.Leader != in.Leader {
 			v.fenced = false
 		}
-		if !nn.InUse() {
+		if !nn.InUse() && !published[name] { // a published node whose NodeNetwork was lost goes on as it did
 			continue
 		}
 		m := &member{name: name, node: in.Cluster.Nodes[name], NodeNetwork: nn, published: published[name]}
@@ -154,6 +154,11 @@ func (v *view) asked() map[string]bool {
 func (v *view) needed() map[string]bool {
 	out := map[string]bool{}
 	for _, m := range v.waited {
+		if len(m.Revisions) == 0 {
+			for id := range v.carried {
+				out[id] = true
+			}
+		}
 		m.maySend(func(id string) { out[id] = true })
 		if m.Has(m.Transmit) {
 			out[m.Transmit] = true

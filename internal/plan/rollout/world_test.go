@@ -26,10 +26,12 @@ func (h *history[T]) now() T { return h.versions[h.latest()] }
 
 // later is a version that somebody may see next who has seen one.
 func (h *history[T]) later(rng *rand.Rand, seen int) int {
-	switch rng.IntN(3) {
-	case 0:
+	switch rng.IntN(6) {
+	case 0, 1:
 		return seen
-	case 1:
+	case 2, 3:
+		return min(seen+1, h.latest())
+	case 4:
 		return h.latest()
 	}
 	return seen + rng.IntN(h.latest()-seen+1)
