@@ -102,6 +102,8 @@ type Report struct {
 	// Again is when Sync must be called again though nothing has happened, because something is to go a little later than it
 	// is last wanted; 0 means that nothing is.
 	Again time.Duration
+	// Lingering are the tunnels that stay until then, by name: whatever serves one must go on.
+	Lingering []string
 }
 
 // Dataplane is a node's data path. It is not safe for concurrent use.
@@ -182,5 +184,5 @@ func (d *Dataplane) Sync(ctx context.Context, want desired.State, full bool) (Re
 	}
 	err := p.err()
 	d.synced = err == nil
-	return Report{Changes: p.changes, Problems: p.report(), Again: p.again}, err
+	return Report{Changes: p.changes, Problems: p.report(), Again: p.again, Lingering: slices.Sorted(maps.Keys(p.lingering))}, err
 }

@@ -150,6 +150,9 @@ func TestTunnelLingers(t *testing.T) {
 	if r.Again <= 0 || r.Again > linger {
 		t.Errorf("to be called again after %v, want at most %v", r.Again, linger)
 	}
+	if diff := cmp.Diff([]string{"hs7-4789", "hsu8285"}, r.Lingering); diff != "" {
+		t.Errorf("lingering tunnels (-want +got):\n%s", diff)
+	}
 	if !slices.Contains(n.table.have.TunnelPorts, 4789) || !slices.Contains(n.table.have.TunnelPorts, 8285) {
 		t.Errorf("ports of lingering tunnels are not among %v", n.table.have.TunnelPorts)
 	}
