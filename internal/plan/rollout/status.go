@@ -29,7 +29,7 @@ func (v *view) remember(g goal, step *Step) {
 	if settled && was && past.Target == s.Target && !g.verified && g.failure == nil {
 		s.Generation = past.Generation // the one that asked for it, not one that changed something else
 	}
-	if settled && s.Source == "" && past.Target == s.Target {
+	if s.Source == "" && past.Target == s.Target { // all have left it
 		s.Source = past.Source
 	}
 	if !settled && (past.Target != s.Target || was || past.Phase == "") {

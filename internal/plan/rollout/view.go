@@ -214,7 +214,8 @@ func most(counts map[string]int) string {
 // source is the revision that nodes are moved away from; "" when there is none.
 func (v *view) source() string {
 	target := v.Target.ID
-	if past := v.Past.Source; past != "" && past != target && v.Past.Target == target && v.inUse(past) {
+	wentBack := func(m *member) bool { return m.failed(target) && m.Has(v.Past.Source) }
+	if past := v.Past.Source; past != "" && past != target && v.Past.Target == target && (v.inUse(past) || slices.ContainsFunc(v.waited, wentBack)) {
 		return past
 	}
 	if id := v.mostAsked(target); id != "" {
@@ -223,6 +224,11 @@ func (v *view) source() string {
 	for _, m := range v.waited { // all were asked to leave it, and one went back by itself
 		if id := m.Report.Transmit; id != target && m.sends(id) {
 			return id
+		}
+		for _, r := range m.Revisions {
+			if m.failed(target) && r.ID != target {
+				return r.ID
+			}
 		}
 	}
 	return ""
