@@ -1,6 +1,7 @@
 package nodeagent
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"net/netip"
 	"slices"
@@ -103,6 +104,9 @@ func (e *entry) report() v1alpha1.FailingPeer {
 	}
 	if out.Reason == "" {
 		out.Reason, out.Message = v1alpha1.ProbeNoAnswer, "no answer from "+e.key.Underlay.String()
+		if e.path.TunnelPort != 0 && !e.target.Direct {
+			out.Message = fmt.Sprintf("no answer over UDP %d from %s", e.path.TunnelPort, e.key.Underlay)
+		}
 	}
 	out.Message = truncate(out.Message, maxPeerMessage)
 	return out

@@ -18,6 +18,8 @@ type memory struct {
 	commit commit
 	// proven is the endpoint at which peers answered.
 	proven string
+	// sending is what the log was told last.
+	sending sending
 	// check is the result of the last check.
 	check *v1alpha1.CheckResult
 	// adopted and assumed say that what an earlier process reported, and the direct routes it left, were taken up.
@@ -104,14 +106,29 @@ func (a *Agent) decide(o *outcome) {
 		a.verifier.distrust(failed)
 		a.metrics.reverts.Inc()
 		a.log.Info("Went back to the revision before: peers were not reached any more", "reason", failed.Failing[0].Message,
-			"peer", failed.Failing[0].Node)
+			"peer", failed.Failing[0].Node, "revision", o.sending.Revision)
 	}
+	a.logSending(o.sending)
 	a.judgeEndpoint(o)
 	a.memory.check = o.results.Check
 	if before.check != a.memory.check || before.proven != a.memory.proven || before.commit.Confirmed != a.memory.commit.Confirmed ||
 		before.commit.Failed != a.memory.commit.Failed {
 		a.view.touch()
 	}
+}
+
+// logSending says once what the node sends with, and whether that is proven.
+func (a *Agent) logSending(now sending) {
+	now.Reverted = false
+	if now == a.memory.sending {
+		return
+	}
+	a.memory.sending = now
+	if now.Previous != "" {
+		a.log.Info("Sends with another revision, on trial", "revision", now.Revision)
+		return
+	}
+	a.log.Info("Sends with a proven revision", "revision", now.Revision)
 }
 
 // judgeEndpoint says whether peers answer at the endpoint that the node publishes. One that was proven once stays so: a node
