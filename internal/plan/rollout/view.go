@@ -134,6 +134,11 @@ func (m *member) maySend(f func(id string)) {
 		f(m.Transmit)
 		return
 	}
+	if m.failed(m.Transmit) && m.Has(m.Report.Transmit) { // it stays there until it is asked for something else, or starts anew
+		f(m.Transmit)
+		f(m.Report.Transmit)
+		return
+	}
 	for _, r := range m.Revisions {
 		f(r.ID)
 	}
