@@ -61,11 +61,11 @@ func (p *pass) passed(before, after *v1alpha1.RolloutStatus) []milestone {
 	busy := after.Phase != v1alpha1.PhaseSettled
 	if busy && (before.Phase == v1alpha1.PhaseSettled || before.Target != after.Target || !sameTime(before.StartedAt, after.StartedAt)) &&
 		after.Phase != v1alpha1.PhaseRollingBack {
-		from := after.Source
-		if from == "" {
-			from = "nothing"
+		from := ""
+		if after.Source != "" {
+			from = " from revision " + after.Source
 		}
-		add(eventStarted, "moving %d nodes from revision %s to %s", p.step.Live, from, what)
+		add(eventStarted, "moving %d nodes%s to %s", p.step.Live, from, what)
 	}
 	if !before.Verified && after.Verified {
 		add(eventVerified, "%s was proven between all %d nodes", what, p.step.Live)

@@ -42,6 +42,7 @@ func settledSnapshot(tb testing.TB, count int) *snapshot {
 		s.nodes[name] = node
 		p := parsed.Ranges[0].At(uint64(i))
 		mac := nodespec.DeriveMAC(name, 0)
+		step.Transmit[name] = target.ID
 		nn := &v1alpha1.NodeNetwork{ObjectMeta: metav1.ObjectMeta{Name: name, Generation: 2}}
 		nn.Spec = nodespec.Render(nodespec.Input{
 			Config: parsed, Step: step, Node: parseNode(node), VTEP: mac, Subnets: []plan.Subnet{{Prefix: p, State: v1alpha1.SubnetBound}},
