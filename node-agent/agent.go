@@ -111,6 +111,8 @@ type Agent struct {
 	logged   time.Time
 	// failing says that the last pass failed, so that recovery is logged once.
 	failing bool
+	// unsettled says that the last pass did not leave paths as they are probed.
+	unsettled bool
 }
 
 // New returns an agent that has touched neither the kernel nor the API.
@@ -259,6 +261,7 @@ func (a *Agent) pass(ctx context.Context, full bool) error {
 	}
 	a.readFacts(&o)
 	a.apply(ctx, &o, full)
+	a.unsettled = !o.applied || errors.Join(o.syncErr, o.tunnelErr, o.probeErr) != nil
 	var err error
 	if o.cni, err = cniconf.Look(a.opts.Paths.Conflist); err != nil {
 		o.err = errors.Join(o.err, err)

@@ -31,6 +31,8 @@ const (
 	// spreadPer peer, up to spreadMax, is over how long first asks are spread: all nodes hear of a revision at once.
 	spreadPer = 2 * time.Millisecond
 	spreadMax = 2 * time.Second
+	// maxSearched is among how many entries the most urgent one is looked for: thousands of peers have tens of thousands.
+	maxSearched = 1024
 	// maxSampled is how many peers a node that joins asks.
 	maxSampled = 64
 )
@@ -281,8 +283,11 @@ func (l *ledger) current(node string) *entry {
 func (l *ledger) take(now time.Time) (e *entry, wait time.Duration) {
 	wait = forever
 	var best *entry
-	bestUrgency := never
+	bestUrgency, seen := never, 0
 	for _, e := range l.entries { // in random order, as the language has it
+		if seen++; best != nil && seen > maxSearched {
+			break
+		}
 		if e.inFlight {
 			continue
 		}

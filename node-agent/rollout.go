@@ -94,7 +94,7 @@ func (a *Agent) decide(o *outcome) {
 	a.adopt(o.view)
 	o.results = a.verifier.results()
 	t := o.results.Trial
-	if a.failing {
+	if a.unsettled {
 		t.Reached = false // what was proven is not what was asked for
 	}
 	before := a.memory

@@ -157,36 +157,48 @@ func (v *verifier) ask(ctx context.Context, j job) {
 		a.Unprepared = true // cut short: it says nothing
 	}
 	v.metrics.probed(j.kind, a)
-	if v.take(j.entry, a) {
-		f := v.prober.Diagnose(ctx, j.path, j.target, a)
-		v.mu.Lock()
-		j.entry.finding = f
-		v.mu.Unlock()
+	diagnose, news := v.take(j.entry, a)
+	if news {
+		v.tell() // whoever gives up a path on it need not wait for the reason
 	}
-	v.mu.Lock()
-	j.entry.inFlight = false
-	v.ledger.finishCheck(time.Now())
-	v.mu.Unlock()
-	v.tell()
+	var f probe.Finding
+	if diagnose {
+		f = v.prober.Diagnose(ctx, j.path, j.target, a)
+	}
+	if v.release(j.entry, diagnose, f) {
+		v.tell()
+	}
 	v.wake.kick()
 }
 
-// take notes an answer. It says whether it is worth a diagnosis.
-func (v *verifier) take(e *entry, a probe.Answer) bool {
+// take notes an answer. It says whether it is worth a diagnosis, and whether something may follow from it.
+func (v *verifier) take(e *entry, a probe.Answer) (diagnose, news bool) {
 	v.mu.Lock()
-	diagnose := false
-	if v.ledger.entries[e.key] == e { // else nobody wants to know any more
-		proven := e.proven
-		diagnose = v.ledger.answer(e, a, time.Now())
-		if proven != e.proven {
-			v.log.V(1).Info("A path changed", "peer", e.key.Node, "path", e.path.Name, "answers", e.proven)
-		}
+	defer v.mu.Unlock()
+	if v.ledger.entries[e.key] != e {
+		return false, false // nobody wants to know any more
 	}
-	v.mu.Unlock()
-	if diagnose {
-		v.tell() // whoever gives up a path on it need not wait for the reason
+	proven, failing := e.proven, e.failing()
+	diagnose = v.ledger.answer(e, a, time.Now())
+	if proven != e.proven {
+		v.log.V(1).Info("A path changed", "peer", e.key.Node, "path", e.path.Name, "answers", e.proven)
 	}
-	return diagnose
+	// While a revision is on trial it matters when a path answered last.
+	return diagnose, proven != e.proven || failing != e.failing() || v.ledger.want.Previous != ""
+}
+
+// release ends an ask, with the reason why it failed where one was looked for. It says whether something may follow.
+func (v *verifier) release(e *entry, diagnosed bool, f probe.Finding) (news bool) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if diagnosed && e.failing() {
+		news = e.finding != f
+		e.finding = f
+	}
+	e.inFlight = false
+	before := v.ledger.check.result
+	v.ledger.finishCheck(time.Now())
+	return news || v.ledger.check.result != before
 }
 
 // tell has the loop run if something follows from what is known now, at most once in kickPause.
