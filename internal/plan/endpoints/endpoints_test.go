@@ -151,6 +151,24 @@ func TestMake(t *testing.T) {
 	}
 }
 
+// TestMakeAdmits: a node is published for the first time only when the rollout admits it; later its address may change.
+func TestMakeAdmits(t *testing.T) {
+	in := pair()
+	in.Admit = map[string]bool{"n1": true}
+	in.publish("n1", "192.0.2.9")
+	got := Make(in).Leases
+	if s := got[netip.MustParsePrefix("10.244.1.0/24")]; !s.Published || s.Endpoint.PublicIPs[0] != addr("192.0.2.1") {
+		t.Errorf("a published node: %+v", s)
+	}
+	if s := got[netip.MustParsePrefix("10.244.2.0/24")]; s.Published || s.Reason != v1alpha1.ReasonPending {
+		t.Errorf("a node that is not admitted: %+v", s)
+	}
+	in.Admit["n2"] = true
+	if s := Make(in).Leases[netip.MustParsePrefix("10.244.2.0/24")]; !s.Published {
+		t.Errorf("an admitted node: %+v", s)
+	}
+}
+
 func TestIntendedIsNotPublished(t *testing.T) {
 	in := pair()
 	in.change("n2", func(n *plan.NodeNetwork) { n.Subnets[0].State = v1alpha1.SubnetIntended })

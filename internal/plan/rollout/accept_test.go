@@ -148,6 +148,10 @@ func TestID(t *testing.T) {
 		"85c7c36d": "network: 10.244.0.0/16\nbackend: {type: vxlan, vxlan: {directRouting: OnLink}}",
 		"e48785b7": "network: 10.244.0.0/16\nbackend: {type: host-gw}",
 		"ec5a25a1": base + "mtu: 1400",
+		"4f8c40ab": "network: 10.244.0.0/16\nbackend: {type: vxlan, vxlan: {vni: 7, port: 4789}}",
+		"4a908513": "network: 10.244.0.0/16\nbackend: {type: vxlan, vxlan: {directRouting: Verified}}",
+		"eec36d0a": "network: 10.244.0.0/16\nbackend: {type: udp}",
+		"6cce1c7f": "network: 10.244.0.0/16\nbackend: {type: udp, udp: {port: 9000}}",
 		"7854f132": base + "interface: {names: [eth1], overrides: [{nodeSelector: {matchLabels: {b: '1', a: '2'}}, cidrs: [192.0.2.0/24]}]}",
 	} {
 		if got := Target(parse(t, spec)).ID; got != want {

@@ -245,6 +245,17 @@ func (v *view) revise(g goal, step *Step) {
 		out[v.Target.ID] = v.Target
 	}
 	step.Revisions = sorted(out)
+	step.Active = step.firstOf(step.Active, g.dest)
+}
+
+// firstOf is the first of the revisions that nodes receive; any, when they receive none of these.
+func (s *Step) firstOf(ids ...string) string {
+	for _, id := range ids {
+		if slices.ContainsFunc(s.Revisions, func(r plan.Revision) bool { return r.ID == id }) {
+			return id
+		}
+	}
+	return s.Revisions[0].ID
 }
 
 // fence holds back every change until all NodeNetworks are this controller's: what it has seen is up to date only then.
@@ -260,9 +271,7 @@ func (v *view) fence(step *Step) {
 		return
 	}
 	step.Revisions = sorted(v.carried)
-	for _, m := range v.members {
-		if m.Has(m.Transmit) {
-			step.Transmit[m.name] = m.Transmit
-		}
+	for name := range step.Transmit {
+		step.Transmit[name] = step.firstOf(v.Cluster.NodeNetworks[name].Transmit, v.mostAsked(""))
 	}
 }
