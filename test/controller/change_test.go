@@ -303,3 +303,20 @@ func TestCheckRequest(t *testing.T) {
 	c.condition(v1alpha1.ConditionReady, "True", v1alpha1.ReasonReady)
 	c.everyNode([]string{c.revision(plain)}, c.revision(plain))
 }
+
+// TestProgressDeadline: time alone stalls a rollout, names who is waited for, and does not end it.
+func TestProgressDeadline(t *testing.T) {
+	c := newCluster(t)
+	c.startController()
+	a := c.started(3)
+	a.silence("n2", true)
+	c.apply(hostGW + "rollout: {progressDeadlineSeconds: 2}\n")
+	c.phase(v1alpha1.PhasePreparing)
+	c.condition(v1alpha1.ConditionStalled, "False", v1alpha1.ReasonNotStalled)
+	c.condition(v1alpha1.ConditionStalled, "True", v1alpha1.ReasonProgressDeadlineExceeded, "n2", "1 node")
+	c.condition(v1alpha1.ConditionProgressing, "False", v1alpha1.ReasonProgressDeadlineExceeded)
+	c.kstatus(status.FailedStatus)
+	a.silence("n2", false)
+	c.condition(v1alpha1.ConditionReady, "True", v1alpha1.ReasonReady)
+	c.kstatus(status.CurrentStatus)
+}
