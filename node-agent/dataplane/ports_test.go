@@ -81,13 +81,14 @@ func ports(t *testing.T) []string {
 	return out
 }
 
-// reach fails the test unless the pods reach each other and the node.
+// reach fails the test unless the pods reach each other and the node. The kernel may be a second late to tell a bridge that it has
+// a carrier again, and later on a busy machine.
 func reach(t *testing.T, pods [2]netns.NsHandle) {
 	t.Helper()
 	for i, pod := range pods {
 		nstest.Do(t, pod, func() {
 			for _, to := range []string{gateway(1).String(), podAddr(1 - i)} {
-				if out, err := exec.Command("ping", "-c1", "-W1", to).CombinedOutput(); err != nil {
+				if out, err := exec.Command("ping", "-c1", "-w5", to).CombinedOutput(); err != nil {
 					t.Errorf("pod %d does not reach %s: %v\n%s", i, to, err, out)
 				}
 			}

@@ -347,3 +347,23 @@ func TestPodsFollowTheMTU(t *testing.T) {
 		settled(t, s.dataplane, s.all(tun))
 	})
 }
+
+// A process that serves the udp tunnel may go and come back: device, address and routes stay, and a pass finds nothing to do.
+func TestTUNOutlivesItsProcess(t *testing.T) {
+	sides := newSides(t)
+	for _, s := range sides {
+		nstest.Do(t, s.ns, func() { sync(t, s.dataplane, s.all(tun)) })
+		s.serveTUN(t)()
+		nstest.Do(t, s.ns, func() {
+			settled(t, s.dataplane, s.all(tun))
+			contains(t, "ip route", subnet(s.peer).String()+" dev "+tun)
+			contains(t, "ip addr show dev "+tun, "inet "+subnet(s.self).Addr().String()+"/32 scope link")
+		})
+		s.serveTUN(t)
+	}
+	p := startProbe(t, sides[0], sides[1])
+	time.Sleep(50 * time.Millisecond)
+	if sent, lost := p.stop(); lost > 0 || sent == 0 {
+		t.Errorf("lost %d of %d", lost, sent)
+	}
+}
