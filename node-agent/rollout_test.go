@@ -326,6 +326,37 @@ func TestPassWithoutAProber(t *testing.T) {
 	}
 }
 
+// What probes said is believed once the pass that put their paths in place had no failure.
+func TestPassCommitsNothingUnsettled(t *testing.T) {
+	r := newRollout(t)
+	r.agent.memory.proven = "172.30.0.11"
+	r.asked("rev-a", 1)
+	r.pass()
+	r.prober.block("n2 ", "n2 rev-a/routes")
+	r.asked("rev-b", 2)
+	r.pass()
+	r.tunnels.fails = errors.New("no device")
+	fail := func() {
+		t.Helper()
+		if err := r.agent.pass(context.Background(), false); err == nil {
+			t.Error("no error")
+		}
+		if got := r.reported().TransmitRevision; got != "rev-a" {
+			t.Errorf("transmit %q", got)
+		}
+	}
+	fail()
+	r.prober.block()
+	for deadline := time.Now().Add(10 * time.Second); !r.agent.verifier.results().Trial.Reached; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the peer is not reached")
+		}
+	}
+	fail()
+	r.tunnels.fails = nil
+	r.transmits("rev-b")
+}
+
 func TestPassLeaves(t *testing.T) {
 	r := newRollout(t)
 	r.asked("rev-a", 1)
