@@ -53,6 +53,14 @@ type udpResult struct {
 	RTTRatio      float64 `json:"rtt_ratio"`
 	CPURatio      float64 `json:"cpu_ratio"`
 
+	// Library is the same with wireguard-go's packages for the device and the socket; ratios are the udp backend's to it.
+	LibraryTCP      float64 `json:"library_tcp_mbps"`
+	LibraryPPS      float64 `json:"library_udp_pps"`
+	LibraryCPU      float64 `json:"library_cpu_s_per_gb"`
+	LibraryTCPRatio float64 `json:"tcp_library_ratio"`
+	LibraryPPSRatio float64 `json:"udp_pps_library_ratio"`
+	LibraryCPURatio float64 `json:"cpu_library_ratio"`
+
 	// The share of the UDP packets sent that arrived.
 	VXLANArrived float64 `json:"vxlan_udp_arrived"`
 	UDPArrived   float64 `json:"udp_udp_arrived"`
@@ -66,6 +74,7 @@ func benchUDP(ctx context.Context, cores int) error {
 		{name: "plain", device: underlayDevice, connect: connectPlain, mtu: underlayMTU},
 		{name: "vxlan", device: vxlanBench, connect: connectVXLAN, mtu: underlayMTU - vxlanOverhead},
 		{name: "udp", device: udpDevice, connect: connectUDP, mtu: underlayMTU - udpOverhead},
+		{name: libraryWorld, device: udpDevice, connect: connectUDP, mtu: underlayMTU - udpOverhead},
 	}
 	defer func() {
 		for _, w := range worlds {
@@ -89,20 +98,23 @@ func benchUDP(ctx context.Context, cores int) error {
 		say("  %-6s TCP %.0f Mbit/s at %.2f CPU s/GB, UDP %.0f packets/s (%.0f %% of what was sent) at %.2f CPU s per million, round trip %.1f us", w.name,
 			median(w.tcp), median(w.cpuPerGB), median(w.pps), 100*median(w.arrived), median(w.cpuPerMillion), median(w.rtt))
 	}
-	return emit(udpSummary(cores, worlds[0], worlds[1], worlds[2]))
+	return emit(udpSummary(cores, worlds[0], worlds[1], worlds[2], worlds[3]))
 }
 
-func udpSummary(cores int, plain, vxlan, udp *udpWorld) udpResult {
+func udpSummary(cores int, plain, vxlan, udp, library *udpWorld) udpResult {
 	r := udpResult{
 		Bench: "udp", Cores: cores, Rounds: udpRounds,
 		PlainTCP: round(median(plain.tcp), 0), VXLANTCP: round(median(vxlan.tcp), 0), UDPTCP: round(median(udp.tcp), 0),
 		PlainPPS: round(median(plain.pps), 0), VXLANPPS: round(median(vxlan.pps), 0), UDPPPS: round(median(udp.pps), 0),
 		PlainRTT: round(median(plain.rtt), 1), VXLANRTT: round(median(vxlan.rtt), 1), UDPRTT: round(median(udp.rtt), 1),
 		PlainCPU: round(median(plain.cpuPerGB), 2), VXLANCPU: round(median(vxlan.cpuPerGB), 2), UDPCPU: round(median(udp.cpuPerGB), 2),
+		LibraryTCP: round(median(library.tcp), 0), LibraryPPS: round(median(library.pps), 0), LibraryCPU: round(median(library.cpuPerGB), 2),
 		VXLANArrived: round(median(vxlan.arrived), 3), UDPArrived: round(median(udp.arrived), 3),
 	}
 	r.TCPRatio, r.TCPPlainRatio = ratio(r.UDPTCP, r.VXLANTCP), ratio(r.UDPTCP, r.PlainTCP)
 	r.PPSRatio, r.RTTRatio, r.CPURatio = ratio(r.UDPPPS, r.VXLANPPS), ratio(r.UDPRTT, r.VXLANRTT), ratio(r.UDPCPU, r.VXLANCPU)
+	r.LibraryTCPRatio, r.LibraryPPSRatio = ratio(r.UDPTCP, r.LibraryTCP), ratio(r.UDPPPS, r.LibraryPPS)
+	r.LibraryCPURatio = ratio(r.UDPCPU, r.LibraryCPU)
 	return r
 }
 

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -35,7 +37,7 @@ func (w *udpWorld) startTunnel(i int) error {
 	if err != nil {
 		return err
 	}
-	cmd := exec.Command(self, "-tunnel", fmt.Sprintf("%d:%s", i, w.nodes[i].path()))
+	cmd := exec.Command(self, "-tunnel", fmt.Sprintf("%s:%d:%s", w.name, i, w.nodes[i].path()))
 	cmd.Stderr = os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: unix.SIGKILL}
 	stdin, err := cmd.StdinPipe()
@@ -74,14 +76,20 @@ func (p *tunnelProcess) cpu() time.Duration {
 }
 
 // runTunnel is that process: it works until its standard input ends.
-func runTunnel(node string) error {
-	number, path, _ := strings.Cut(node, ":")
-	i := 0
-	if number == "1" {
-		i = 1
+func runTunnel(what string) error {
+	fields := strings.SplitN(what, ":", 3)
+	if len(fields) != 3 {
+		return fmt.Errorf("tunnel %q, want WORLD:INDEX:NAMESPACE", what)
+	}
+	i, err := strconv.Atoi(fields[1])
+	if err != nil {
+		return err
 	}
 	tunnels := udp.New(logr.Discard())
-	err := lab.WithNetNS(path, func() error {
+	err = lab.WithNetNS(fields[2], func() error {
+		if fields[0] == libraryWorld {
+			return libraryTunnel(netip.AddrPortFrom(nodeAddr(other(i)+1), udpPort))
+		}
 		return tunnels.Set([]desired.UDPTunnel{{
 			Device: udpDevice, Port: udpPort, Local: nodeAddr(i + 1), MTU: underlayMTU - udpOverhead,
 			Peers: []desired.UDPPeer{{Subnet: nodeSubnet(other(i) + 1), Remote: nodeAddr(other(i) + 1)}},

@@ -35,6 +35,8 @@ const (
 	udpOverhead   = 28
 	vxlanOverhead = 50
 	vxlanBench    = "vx"
+	// libraryWorld is the world whose packets wireguard-go's packages carry.
+	libraryWorld = "library"
 )
 
 func (w *udpWorld) remove() {
