@@ -14,9 +14,9 @@ import (
 	"github.com/hopsack-net/hopsack/api/v1alpha1"
 )
 
-// patience is how long a failed verification must last before it counts: paths are probed again within 5 seconds, and one
-// that was just being set up is no failure.
-const patience = 15 * time.Second
+// patience is how long a failed verification must last before it counts: paths are probed again within 5 seconds, and a change
+// goes on by itself when they work.
+const patience = 10 * time.Second
 
 type rolloutStatusOptions struct {
 	watch    bool
@@ -157,8 +157,12 @@ func (w *watcher) progress(cfg *v1alpha1.NetworkConfig) (progress, error) {
 	if w.options.revision == "" || cfg.Status.ObservedGeneration != cfg.Generation {
 		return p, nil
 	}
-	if target := cfg.Status.TargetRevision; !strings.HasPrefix(target, w.options.revision) {
-		return p, exitWith(ExitFailed, "--revision %q: the network is at, or on its way to, revision %s%s", w.options.revision,
+	target := cfg.Status.TargetRevision
+	if r := cfg.Status.Rollout; r != nil && r.Target != "" {
+		target = r.Target // also of a change that was taken back, or only tried
+	}
+	if !strings.HasPrefix(target, w.options.revision) {
+		return p, exitWith(ExitFailed, "--revision %q: the spec asks for revision %s%s", w.options.revision,
 			orNone(target), historyOf(cfg, w.options.revision))
 	}
 	return p, nil

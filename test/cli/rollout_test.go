@@ -92,6 +92,7 @@ func TestRolloutStatusExitCodes(t *testing.T) {
 		"now, completed":           {settled("bbbb2222"), []string{"--watch=false"}, cli.ExitOK, "completed"},
 		"now, stalled":             {stalled, []string{"--watch=false"}, cli.ExitFailed, "stalled"},
 		"its revision":             {settled("bbbb2222"), []string{"--revision", "bbbb"}, cli.ExitOK, "completed"},
+		"its revision, only tried": {tried, []string{"--revision", "bbbb2222"}, cli.ExitOK, "verified: revision bbbb2222 works"},
 		"another revision":         {settled("bbbb2222"), []string{"--revision", "aaaa1111"}, cli.ExitFailed, ""},
 		"bad flag":                 {settled("bbbb2222"), []string{"--timeout", "-1s"}, cli.ExitError, ""},
 	}
@@ -114,6 +115,13 @@ func TestRolloutStatusExitCodes(t *testing.T) {
 func refused(c *v1alpha1.NetworkConfig) {
 	settled("aaaa1111")(c)
 	c.Status.Conditions = conditions(c.Generation, "False", "InvalidSpec", "spec.subnetMin is after spec.subnetMax", "False", "Refused", "True", "InvalidSpec")
+}
+
+// tried is the end of a change with strategy VerifyOnly.
+func tried(c *v1alpha1.NetworkConfig) {
+	settled("aaaa1111")(c)
+	c.Status.Rollout.Target, c.Status.Rollout.Verified = "bbbb2222", true
+	c.Status.Conditions = conditions(c.Generation, "True", "Verified", "revision bbbb2222 was proven", "False", "Verified", "False", "NotStalled")
 }
 
 // TestStallPasses: a stall that ends in time is no failure.
