@@ -75,6 +75,14 @@ func build(s Spec) error {
 		return err
 	}
 	t := tree{overlaid: map[string]bool{}}
+	if s.Computer != nil {
+		if err := s.Computer.build(); err != nil {
+			return err
+		}
+		for _, dir := range overlaid {
+			t.overlaid[dir] = true
+		}
+	}
 	for i, b := range s.Binds {
 		if err := t.ensureDir(b.Target); err != nil {
 			return err
@@ -82,6 +90,13 @@ func build(s Spec) error {
 		if err := unix.Mount(fmt.Sprintf("/proc/self/fd/%d", sources[i]), b.Target, "", unix.MS_BIND, ""); err != nil {
 			return fmt.Errorf("bind %s to %s: %w", b.Source, b.Target, err)
 		}
+	}
+	if s.Computer == nil {
+		return nil
+	}
+	// What a container mounts for its node must reach the node, and what the node mounts its containers.
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_SHARED, ""); err != nil {
+		return fmt.Errorf("make mounts shared: %w", err)
 	}
 	return nil
 }

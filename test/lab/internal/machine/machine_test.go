@@ -22,6 +22,10 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, Hold())
 		os.Exit(1)
 	}
+	if len(os.Args) > 1 && os.Args[1] == JoinCommand {
+		fmt.Fprintln(os.Stderr, Join(os.Args[2:]))
+		os.Exit(1)
+	}
 	os.Exit(m.Run())
 }
 

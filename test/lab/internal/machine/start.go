@@ -42,6 +42,8 @@ type Spec struct {
 	Binds []Bind `json:"binds"`
 	// Log takes what the holder has to say; required.
 	Log string `json:"log"`
+	// Computer makes it one that containers can run on; nil: a plain machine.
+	Computer *Computer `json:"computer,omitempty"`
 }
 
 // RecordName is the name of the holder's record in the store.
@@ -110,7 +112,11 @@ func launch(helper string, s Spec) (*holder, error) {
 		Setsid:     true,
 		Cloneflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWPID | syscall.CLONE_NEWUTS | syscall.CLONE_NEWIPC,
 	}
-	if err := (ns.Place{NetNS: s.NetNS}).Start(h.cmd); err != nil {
+	begin := h.cmd.Start
+	if s.Computer != nil {
+		begin = func() error { return s.Computer.startInside(h.cmd) }
+	}
+	if err := (ns.Place{NetNS: s.NetNS}).Do(begin); err != nil {
 		h.close()
 		return nil, err
 	}
