@@ -1,7 +1,6 @@
 package flannel
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -27,12 +26,12 @@ func (c *converter) backend(instead v1alpha1.BackendType) error {
 		c.note("Backend: it is missing, and flannel's default is udp. Consider vxlan: udp carries every packet through a process")
 	}
 	if kind == "" {
-		return errors.New("Backend.Type: it is missing")
+		return wrong("Backend.Type", "it is missing")
 	}
 	name := strings.ToLower(kind)
 	keys, known := backendKeys(name)
 	if !known {
-		return fmt.Errorf("Backend.Type: flannel has no backend %q", kind)
+		return wrong("Backend.Type", "flannel has no backend %q", kind)
 	}
 	for _, key := range b.repeated {
 		c.note("Backend.%s: it is there more than once; the last one counts, as in flannel", key)
@@ -49,7 +48,7 @@ func (c *converter) backend(instead v1alpha1.BackendType) error {
 			c.note("backend alloc: somebody else must route between nodes, or no pod reaches another node")
 		}
 	case why != "":
-		return fmt.Errorf("Backend.Type: %s: %s; %s", kind, why, advice(name))
+		return wrong("Backend.Type", "%s: %s; %s", kind, why, advice(name))
 	default:
 		if carried, err = c.same(name, b); err != nil {
 			return fmt.Errorf("Backend.%w", err)
@@ -89,7 +88,7 @@ func (c *converter) vxlan(b object) ([]string, error) {
 	}
 	if b.present("VNI") {
 		if vni < 1 || vni >= 1<<24 {
-			return nil, fmt.Errorf("VNI: %d is not between 1 and 16777215", vni)
+			return nil, wrong("VNI", "%d is not between 1 and 16777215", vni)
 		}
 		v.VNI = new(int32(vni))
 	}
@@ -110,7 +109,7 @@ func (c *converter) vxlan(b object) ([]string, error) {
 	}
 	if mtu != 0 {
 		if mtu-flannelVXLANOverhead < 576 || mtu > 65535 {
-			return nil, fmt.Errorf("MTU: %d is not between %d and 65535", mtu, 576+flannelVXLANOverhead)
+			return nil, wrong("MTU", "%d is not between %d and 65535", mtu, 576+flannelVXLANOverhead)
 		}
 		c.out.Spec.MTU = new(int32(mtu - flannelVXLANOverhead))
 		c.note("Backend.MTU: %d becomes mtu: %d: flannel means the underlay's and takes %d off, hopsack means the pods'", mtu, mtu-flannelVXLANOverhead, flannelVXLANOverhead)
@@ -128,7 +127,7 @@ func portOf(b object) (*int32, error) {
 		return nil, err
 	}
 	if port < 1 || port > 65535 {
-		return nil, fmt.Errorf("Port: %d is not between 1 and 65535", port)
+		return nil, wrong("Port", "%d is not between 1 and 65535", port)
 	}
 	return new(int32(port)), nil
 }

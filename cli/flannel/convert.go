@@ -52,6 +52,11 @@ func Convert(data []byte, o Options) (Result, error) {
 	return c.out, nil
 }
 
+// wrong is an error about a key of flannel's configuration.
+func wrong(key, format string, args ...any) error {
+	return fmt.Errorf("%s: %s", key, fmt.Sprintf(format, args...))
+}
+
 type converter struct {
 	top    object
 	prefix netip.Prefix // Network
@@ -77,7 +82,7 @@ func (c *converter) families() error {
 	case err != nil:
 		return err
 	case !v4:
-		return errors.New("EnableIPv4: false: this version of hopsack has IPv4 only")
+		return wrong("EnableIPv4", "false: this version of hopsack has IPv4 only")
 	case v6:
 		c.drop("EnableIPv6: true: this version of hopsack has IPv4 only: pods get no IPv6 address")
 	}
@@ -90,18 +95,18 @@ func (c *converter) network() error {
 		return err
 	}
 	if text == "" {
-		return errors.New("Network: it is missing: flannel cannot do without it")
+		return wrong("Network", "it is missing: flannel cannot do without it")
 	}
 	p, err := netip.ParsePrefix(text)
 	if err != nil || !p.Addr().Is4() {
-		return fmt.Errorf("Network: %q is not an IPv4 CIDR such as 10.244.0.0/16", text)
+		return wrong("Network", "%q is not an IPv4 CIDR such as 10.244.0.0/16", text)
 	}
 	c.prefix = p.Masked()
 	if c.prefix != p {
 		c.note("Network: %s has host bits set, which flannel ignores: taken as %s", text, c.prefix)
 	}
 	if bits := c.prefix.Bits(); bits < 8 || bits > 27 {
-		return fmt.Errorf("Network: %s: its prefix length is not between 8 and 27", text)
+		return wrong("Network", "%s: its prefix length is not between 8 and 27", text)
 	}
 	c.out.Spec.Network = c.prefix.String()
 	return nil
@@ -116,13 +121,13 @@ func (c *converter) subnets() error {
 	switch {
 	case length != 0:
 		if length <= int64(c.prefix.Bits()) || length > 28 {
-			return fmt.Errorf("SubnetLen: %d is not between %d (one more than Network %s) and 28", length, c.prefix.Bits()+1, c.prefix)
+			return wrong("SubnetLen", "%d is not between %d (one more than Network %s) and 28", length, c.prefix.Bits()+1, c.prefix)
 		}
 		c.out.Spec.SubnetLen = new(int32(length))
 	case c.prefix.Bits() > 22:
 		length = int64(c.prefix.Bits()) + 2
 		if length > 28 {
-			return fmt.Errorf("Network: %s: flannel would cut it into /%d, and hopsack's subnets are /28 or larger: set SubnetLen", c.prefix, length)
+			return wrong("Network", "%s: flannel would cut it into /%d, and hopsack's subnets are /28 or larger: set SubnetLen", c.prefix, length)
 		}
 	default:
 		length = 24
@@ -153,7 +158,7 @@ func (c *converter) bound(key, text string, length int) (netip.Addr, error) {
 	if p, perr := netip.ParsePrefix(text); perr == nil {
 		addr, err = p.Addr(), nil
 		if p.Bits() != length {
-			return addr, fmt.Errorf("%s: %s is a /%d, but subnets are /%d (SubnetLen)", key, text, p.Bits(), length)
+			return addr, wrong(key, "%s is a /%d, but subnets are /%d (SubnetLen)", text, p.Bits(), length)
 		}
 	}
 	if err != nil || !addr.Is4() {

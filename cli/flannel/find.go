@@ -80,7 +80,7 @@ func unwrap(data []byte) (value []byte, etcd bool) {
 func unquote(data []byte) ([]byte, bool) {
 	var s string
 	switch {
-	case data == nil || len(data) < 2:
+	case len(data) < 2:
 	case data[0] == '"' && json.Unmarshal(data, &s) == nil:
 		return []byte(s), true
 	case data[0] == '\'' && data[len(data)-1] == '\'':
