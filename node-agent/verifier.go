@@ -31,6 +31,8 @@ const (
 	askTimeout = 10 * time.Second
 	// kickPause is the least time between two passes that results ask for.
 	kickPause = 100 * time.Millisecond
+	// judgeShare is how many times as long as judging the results takes, it is left alone after.
+	judgeShare = 20
 )
 
 // verifier probes peers beside the loop, and has the loop run when something follows from the answers.
@@ -44,10 +46,13 @@ type verifier struct {
 
 	mu     sync.Mutex
 	ledger *ledger
-	// told is what the loop knows or is about to ask for; kicked when that was, waiting that it will be.
+	// told is what the loop knows, kicked when it was asked to run, waiting that it will be, or that the results will be judged.
 	told    results
 	kicked  time.Time
 	waiting bool
+	// judged is when the results were last compared with what the loop knows, judging how long that took.
+	judged  time.Time
+	judging time.Duration
 }
 
 func newVerifier(p pathProber, kick func(), m *metrics, log logr.Logger) *verifier {
@@ -65,7 +70,9 @@ func (v *verifier) set(want assignment) results {
 	r := v.ledger.results()
 	told := r.material() // the pass reports what it gets here; on the rest it went by what results said
 	v.told.Verifications, v.told.Check = told.Verifications, told.Check
-	v.tellLocked(told)
+	if !v.waiting {
+		v.tellLocked(told)
+	}
 	return r
 }
 
@@ -201,19 +208,41 @@ func (v *verifier) release(e *entry, diagnosed bool, f probe.Finding) (news bool
 	return news || v.ledger.check.result != before
 }
 
-// tell has the loop run if something follows from what is known now, at most once in kickPause.
+// tell has the loop run if something follows from what is known now, at most once in kickPause. Where judging that takes long,
+// because there are thousands of peers, it is done less often.
 func (v *verifier) tell() {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.tellLocked(v.ledger.results().material())
-}
-
-// tellLocked is tell for who holds the lock.
-func (v *verifier) tellLocked(now results) {
-	if v.waiting || reflect.DeepEqual(now, v.told) {
+	if v.waiting {
 		return
 	}
-	v.waiting = true
+	if wait := judgeShare*v.judging - time.Since(v.judged); wait > 0 {
+		v.waiting = true
+		time.AfterFunc(wait, func() {
+			v.mu.Lock()
+			defer v.mu.Unlock()
+			v.judgeLocked()
+		})
+		return
+	}
+	v.judgeLocked()
+}
+
+// judgeLocked compares what is known now with what the loop knows. The caller holds the lock.
+func (v *verifier) judgeLocked() {
+	started := time.Now()
+	r := v.ledger.results().material()
+	v.judged = time.Now()
+	v.judging = v.judged.Sub(started)
+	v.tellLocked(r)
+}
+
+// tellLocked has the loop run if it does not know of the results. The caller holds the lock.
+func (v *verifier) tellLocked(now results) {
+	v.waiting = !reflect.DeepEqual(now, v.told)
+	if !v.waiting {
+		return
+	}
 	time.AfterFunc(max(0, kickPause-time.Since(v.kicked)), func() {
 		v.mu.Lock()
 		v.kicked, v.waiting = time.Now(), false
