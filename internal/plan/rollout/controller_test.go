@@ -233,6 +233,9 @@ func (w *world) barrier(c *controller, in Input, mover, id string) {
 	if in.Cluster.NodeNetworks[mover].Report.Prepared == nil && !w.leases[mover].now().published {
 		return // a node that joins sends nothing yet
 	}
+	if slices.Contains(c.step.Status.Abandoned, mover) {
+		return // its traffic may be lost
+	}
 	for i, name := range w.names {
 		prefix := netip.MustParsePrefix(fmt.Sprintf("10.0.%d.0/24", i))
 		nn := in.Cluster.NodeNetworks[name]

@@ -244,8 +244,23 @@ func (v *view) revise(g goal, step *Step) {
 	if g.extra != "" && len(all) <= maxRevisions || len(out) == 0 {
 		out[v.Target.ID] = v.Target
 	}
+	v.squeeze(out)
 	step.Revisions = sorted(out)
 	step.Active = step.firstOf(step.Active, g.dest)
+}
+
+// squeeze leaves out what fewest nodes send with until the rest has room. There are too many only when a node comes back that
+// the rollout went on without, or somebody edited NodeNetworks.
+func (v *view) squeeze(revisions map[string]plan.Revision) {
+	for len(revisions) > maxRevisions {
+		rarest, fewest := "", 0
+		for _, r := range sorted(revisions) {
+			if n := v.count(func(m *member) bool { return m.sends(r.ID) }); rarest == "" || n < fewest {
+				rarest, fewest = r.ID, n
+			}
+		}
+		delete(revisions, rarest)
+	}
 }
 
 // firstOf is the first of the revisions that nodes receive; any, when they receive none of these.

@@ -68,6 +68,7 @@ func TestNextWith(t *testing.T) {
 		"until that is asked for":       {[]tn{nn("ab", "a"), nn("ab", "b"), nn("ab", "a")}, []func(*Input){held, func(in *Input) { in.Retry = "again" }}, "Switching ab: b b b | n0 n2"},
 		"an older target had failed":    {[]tn{nn("ac", "c", failed("c", "a")), nn("ac", "a")}, nil, "Preparing abc: c a | n0 n1"},
 		"room beside what it left":      {[]tn{nn("acd", "c", failed("c", "a")), nn("acd", "c")}, nil, "Preparing ac: c c | n0 n1"},
+		"one comes back with two more":  {[]tn{nn("b", "b"), nn("acd", "c", booted)}, nil, "Preparing bcd: b c | n1"},
 		"dry run, nothing to compare":   {[]tn{nn("b", "b")}, []func(*Input){dry}, "Settled b: b"},
 		"dry run prepares":              {[]tn{nn("a", "a"), nn("a", "a")}, []func(*Input){dry}, "Preparing ab: a a | n0 n1"},
 		"dry run verifies":              {[]tn{nn("ab", "a", unprobed), nn("ab", "a", unprobed)}, []func(*Input){dry}, "Verifying ab: a a | n0 n1"},
