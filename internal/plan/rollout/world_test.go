@@ -237,10 +237,10 @@ func (w *world) act(m *machine, whole bool) {
 	w.report(m, spec)
 }
 
-// fits says that the machine receives what all others send, and they what it sends.
+// fits says that the machine receives what all others send or were asked to, and they what it sends.
 func (w *world) fits(m *machine) bool {
 	for _, name := range w.names {
-		if o, ok := w.part(name); ok && !(m.receives[o.sends] && o.receives[m.sends]) {
+		if o, ok := w.part(name); ok && !(m.receives[o.sends] && m.receives[w.nns[name].now().transmit] && o.receives[m.sends]) {
 			return false
 		}
 	}
