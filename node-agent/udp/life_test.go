@@ -73,7 +73,7 @@ func TestPeersChangeUnderTraffic(t *testing.T) {
 }
 
 func TestRestartLeavesRoutes(t *testing.T) {
-	a, b := connected(t)
+	a, _ := connected(t)
 	if err := a.ping(podAddr(2), 56); err != nil {
 		t.Fatal(err)
 	}
@@ -88,11 +88,10 @@ func TestRestartLeavesRoutes(t *testing.T) {
 	start := time.Now()
 	eventually(t, "packets flow again", func() bool { return a.ping(podAddr(2), 56) == nil })
 	t.Logf("packets flow %s after the device was attached again", time.Since(start))
-	_ = b
 }
 
 func TestDeviceMadeAgain(t *testing.T) {
-	a, b := connected(t)
+	a, _ := connected(t)
 	a.run("ip link del " + testDevice)
 	if err := a.set(a.want(peer(2))); err == nil || !strings.Contains(err.Error(), "find device hsu8285") {
 		t.Errorf("without a device: got %v", err)
@@ -105,11 +104,10 @@ func TestDeviceMadeAgain(t *testing.T) {
 	if err := a.ping(podAddr(2), 56); err != nil {
 		t.Error(err)
 	}
-	_ = b
 }
 
 func TestRemovedTunnelLingers(t *testing.T) {
-	a, b := connected(t)
+	a, _ := connected(t)
 	a.mustSet()
 	if err := a.ping(podAddr(2), 56); err != nil {
 		t.Errorf("right after it was removed: %v", err)
@@ -124,7 +122,6 @@ func TestRemovedTunnelLingers(t *testing.T) {
 	if len(a.tunnels.Stats()) != 0 {
 		t.Error("a removed tunnel has statistics")
 	}
-	_ = b
 }
 
 func TestLocalAddressMoves(t *testing.T) {
