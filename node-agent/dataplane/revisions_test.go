@@ -238,6 +238,7 @@ func TestLeftoversOfAnotherProcess(t *testing.T) {
 	withPath(&more, 1, 10402, tunnel, 2)
 	sync(t, newDataplane(t, o), more)
 	contains(t, "ip -d link show "+tun, "tun type tun pi off vnet_hdr on", "persist on")
+	contains(t, "ip link show "+tun, "qlen 4096")
 	contains(t, "ip rule", "104:", "from 10.64.1.2 ipproto udp sport 10401 lookup 10400 proto 104")
 	contains(t, "ip route show table 10400", "10.64.2.0/30 dev hsu8285 proto 104 scope link src 10.64.1.1")
 	nstest.Run(t, "ip link set "+tun+" alias x") // an agent that was killed before it could mark it
