@@ -128,8 +128,12 @@ func (r *Reconciler) Reconcile(ctx context.Context, _ reconcile.Request) (reconc
 	if err != nil {
 		return outcome(ctx, err, nodeLag, 0)
 	}
-	if r.echo.lags(snap, start) {
+	lags, overdue := r.echo.lags(snap, start)
+	if lags {
 		return reconcile.Result{RequeueAfter: cacheLag}, nil
+	}
+	if err := r.refresh(ctx, snap, overdue); err != nil {
+		return outcome(ctx, err, nodeLag, 0)
 	}
 	p := r.newPass(snap, start)
 	p.run(ctx)

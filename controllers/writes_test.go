@@ -45,12 +45,14 @@ func TestEcho(t *testing.T) {
 		deleted bool
 		after   time.Duration
 		lags    bool
+		overdue bool
 	}{
 		"older":                 {seen: nn("19"), lags: true},
 		"the one written":       {seen: nn("20")},
 		"newer":                 {seen: nn("100")},
 		"not there yet":         {lags: true},
-		"not there, too long":   {after: echoPatience + time.Second},
+		"older, too long":       {seen: nn("19"), after: echoPatience + time.Second, overdue: true},
+		"not there, too long":   {after: echoPatience + time.Second, overdue: true},
 		"deleted, still there":  {seen: nn("19"), deleted: true, lags: true},
 		"deleted and gone":      {deleted: true},
 		"deleted and made anew": {seen: other, deleted: true},
@@ -62,8 +64,9 @@ func TestEcho(t *testing.T) {
 			if tc.seen != nil {
 				s.nodeNetworks["n1"] = tc.seen
 			}
-			if got := e.lags(s, start.Add(tc.after)); got != tc.lags {
-				t.Errorf("lags: %v, want %v", got, tc.lags)
+			lags, overdue := e.lags(s, start.Add(tc.after))
+			if lags != tc.lags || (len(overdue) > 0) != tc.overdue {
+				t.Errorf("lags: %v and overdue %v, want %v and %v", lags, overdue, tc.lags, tc.overdue)
 			}
 		})
 	}
