@@ -9,6 +9,8 @@ import (
 	"github.com/spf13/cobra"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
+
+	"github.com/hopsack-net/hopsack/internal/version"
 )
 
 // Exit codes of every command. They are part of the interface.
@@ -77,6 +79,7 @@ Exit codes: 0 done or well, 1 error, 2 stalled, failed or a path does not work, 
   # Can every node reach every other one, with pods' addresses?
   kubectl hopsack check`,
 		Annotations:   map[string]string{cobra.CommandDisplayNameAnnotation: "kubectl hopsack"},
+		Version:       version.Line(),
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		Args:          cobra.NoArgs,

@@ -59,6 +59,8 @@ type Options struct {
 	HealthAddress  string
 	// BootIDFile says which boot of the node this is; "" means the kernel's.
 	BootIDFile string
+	// ProcSys is where sysctls are; "" means /proc/sys. In a container that is read-only, and the host's is mounted elsewhere.
+	ProcSys string
 	// Log is where the agent says what it does.
 	Log logr.Logger
 }
@@ -344,9 +346,12 @@ func (a *Agent) apply(ctx context.Context, o *outcome, full bool) {
 
 // dataplaneOptions name the files the data path may remove; subnet.env may be flannel's.
 func dataplaneOptions(opts Options) dataplane.Options {
-	return dataplane.Options{StateDir: opts.StateDir, KeepLoose: keepLoose, PodsDir: handoff.PodsDir(opts.Paths.Handoff), OwnedFiles: []dataplane.OwnedFile{
-		{Path: opts.Paths.SubnetEnv, Mark: desired.SubnetEnvMark}, {Path: opts.Paths.Conflist}, {Path: opts.Paths.Handoff},
-	}}
+	return dataplane.Options{
+		StateDir: opts.StateDir, KeepLoose: keepLoose, ProcSys: opts.ProcSys, PodsDir: handoff.PodsDir(opts.Paths.Handoff),
+		OwnedFiles: []dataplane.OwnedFile{
+			{Path: opts.Paths.SubnetEnv, Mark: desired.SubnetEnvMark}, {Path: opts.Paths.Conflist}, {Path: opts.Paths.Handoff},
+		},
+	}
 }
 
 // logOutcome logs what changed, the first failure of a series, and one line on recovery.

@@ -66,5 +66,5 @@ network. Stop the agent first: one that runs makes everything again.`,
 
 // local are the options of what works without the API server.
 func (o *options) local() nodeagent.Options {
-	return nodeagent.Options{StateDir: o.stateDir, Paths: o.paths(), Log: o.log()}
+	return nodeagent.Options{StateDir: o.stateDir, Paths: o.paths(), ProcSys: o.procSys, Log: o.log()}
 }

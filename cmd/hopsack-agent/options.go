@@ -14,6 +14,7 @@ import (
 	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/hopsack-net/hopsack/internal/handoff"
+	"github.com/hopsack-net/hopsack/internal/version"
 	nodeagent "github.com/hopsack-net/hopsack/node-agent"
 	"github.com/hopsack-net/hopsack/node-agent/desired"
 )
@@ -32,6 +33,7 @@ type options struct {
 	metricsAddress string
 	healthAddress  string
 	bootIDFile     string
+	procSys        string
 	verbosity      int
 }
 
@@ -42,6 +44,7 @@ func newCommand() *cobra.Command {
 		Short: "Turn the node's NodeNetwork and its peers' leases into kernel state",
 		Long: `hopsack-agent runs on every node, as root in the host's network namespace. It keeps devices, routes, FDB and ARP entries,
 NAT rules and the CNI configuration as the cluster's NetworkConfig has them. Stopping it leaves the data path as it is.`,
+		Version:       version.Line(),
 		Args:          cobra.NoArgs,
 		SilenceUsage:  true,
 		SilenceErrors: true,
@@ -56,7 +59,7 @@ NAT rules and the CNI configuration as the cluster's NetworkConfig has them. Sto
 			if err != nil {
 				return err
 			}
-			return agent.Run(cmd.Context())
+			return o.run(cmd.Context(), agent)
 		},
 	}
 	all := cmd.PersistentFlags()
@@ -65,13 +68,14 @@ NAT rules and the CNI configuration as the cluster's NetworkConfig has them. Sto
 	all.StringVar(&o.cniConfDir, "cni-conf-dir", "/etc/cni/net.d", "directory of the CNI configuration")
 	all.StringVar(&o.subnetFile, "subnet-file", "/run/flannel/subnet.env", "file with the FLANNEL_ variables")
 	all.IntVarP(&o.verbosity, "verbosity", "v", 0, "0 logs what changed, 1 how")
+	all.StringVar(&o.procSys, "proc-sys", "/proc/sys", "where the host's sysctls can be written")
 	flags := cmd.Flags()
 	flags.StringVar(&o.nodeName, "node-name", os.Getenv("NODE_NAME"), "name of this Node (environment NODE_NAME)")
 	flags.StringVar(&o.kubeconfig, "kubeconfig", "", "kubeconfig file; empty uses the pod's service account")
 	flags.StringVar(&o.metricsAddress, "metrics-bind-address", ":10472", "address of /metrics; 0 switches it off")
 	flags.StringVar(&o.healthAddress, "health-probe-bind-address", "127.0.0.1:10473", "address of /healthz and /readyz; 0 switches it off")
 	flags.StringVar(&o.bootIDFile, "boot-id-file", nodeagent.DefaultBootIDFile, "file that tells one boot of the node from another")
-	cmd.AddCommand(newStatusCommand(o), newCleanupCommand(o), newDockerOptsCommand(o))
+	cmd.AddCommand(newStatusCommand(o), newCleanupCommand(o), newDockerOptsCommand(o), newInstallCNICommand())
 	return cmd
 }
 
@@ -86,7 +90,7 @@ func (o *options) agent() (nodeagent.Options, error) {
 	}
 	return nodeagent.Options{
 		NodeName: o.nodeName, Config: config, StateDir: o.stateDir, Paths: o.paths(),
-		MetricsAddress: o.metricsAddress, HealthAddress: o.healthAddress, BootIDFile: o.bootIDFile, Log: o.log(),
+		MetricsAddress: o.metricsAddress, HealthAddress: o.healthAddress, BootIDFile: o.bootIDFile, ProcSys: o.procSys, Log: o.log(),
 	}, nil
 }
 

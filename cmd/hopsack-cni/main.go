@@ -5,8 +5,9 @@ import (
 	"github.com/containernetworking/cni/pkg/skel"
 
 	"github.com/hopsack-net/hopsack/cni"
+	"github.com/hopsack-net/hopsack/internal/version"
 )
 
 func main() {
-	skel.PluginMainFuncs((&cni.Plugin{}).Funcs(), cni.SupportedVersions(), "CNI plugin hopsack: plugs pods into the bridge of the hopsack agent")
+	skel.PluginMainFuncs((&cni.Plugin{}).Funcs(), cni.SupportedVersions(), "CNI plugin hopsack "+version.Line()+": plugs pods into the bridge of the hopsack agent")
 }

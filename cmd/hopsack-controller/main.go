@@ -36,6 +36,7 @@ import (
 	"github.com/hopsack-net/hopsack/api/v1alpha1"
 	"github.com/hopsack-net/hopsack/controllers"
 	"github.com/hopsack-net/hopsack/internal/rewind"
+	"github.com/hopsack-net/hopsack/internal/version"
 )
 
 func main() {
@@ -47,6 +48,8 @@ func main() {
 		err = syscall.Exec("/proc/self/exe", os.Args, os.Environ())
 	}
 	switch {
+	case errors.Is(err, errVersion):
+		fmt.Println("hopsack-controller version", version.Line())
 	case errors.Is(err, flag.ErrHelp):
 		os.Exit(2)
 	case err != nil:
@@ -54,6 +57,9 @@ func main() {
 		os.Exit(1)
 	}
 }
+
+// errVersion is what parsing ends with when the release was asked for.
+var errVersion = errors.New("version asked for")
 
 // options are the flags.
 type options struct {
@@ -100,11 +106,15 @@ func parse(o *options, logging *textlogger.Config, args []string) error {
 	fs.BoolVar(&o.leaderElect, "leader-elect", true, "work only while elected")
 	fs.StringVar(&o.electionNamespace, "leader-election-namespace", podNamespace(), "`namespace` of the election's Lease")
 	fs.StringVar(&o.electionID, "leader-election-id", "hopsack-controller", "`name` of the election's Lease")
+	release := fs.Bool("version", false, "print the release and exit")
 	logging.AddFlags(fs)
 	fs.Lookup("v").Usage = "log `level`: 0 what changed, 1 also what is tried again, more from the libraries"
 	fs.Lookup("vmodule").Usage = "log levels of single files, `name=level,...`"
 	if err := fs.Parse(args); err != nil {
 		return err
+	}
+	if *release {
+		return errVersion
 	}
 	if fs.NArg() > 0 {
 		return fmt.Errorf("unexpected argument %q", fs.Arg(0))
