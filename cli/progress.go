@@ -19,6 +19,7 @@ const (
 	outcomeWaiting  outcome = "waiting"  // under way, or not taken up yet
 	outcomeDone     outcome = "done"     // every node sends with it, or it was proven and that was all that was asked for
 	outcomeStalling outcome = "stalling" // stalled in a way that may pass by itself within seconds
+	outcomeSettling outcome = "settling" // every node sends with it, and some node has not said that all is well
 	outcomeFailed   outcome = "failed"
 	outcomePaused   outcome = "paused"
 )
@@ -28,6 +29,8 @@ type progress struct {
 	outcome outcome
 	// line says how far it is; it holds no time, so that it changes only when something happens.
 	line string
+	// brief is line without the sentence of the condition, for where that stands already.
+	brief string
 	// details are further lines: failing pairs.
 	details []string
 	// elapsed is since the change was taken up, zero where that is not known.
@@ -55,7 +58,10 @@ func newProgress(cfg *v1alpha1.NetworkConfig, now time.Time) progress {
 	stalled := meta.FindStatusCondition(s.Conditions, v1alpha1.ConditionStalled)
 	ready := meta.FindStatusCondition(s.Conditions, v1alpha1.ConditionReady)
 	if stalled != nil && stalled.Status == metav1.ConditionTrue {
-		p.outcome, p.line = outcomeFailed, describeStall(stalled, r, s)
+		p.outcome, p.line, p.brief = outcomeFailed, describeStall(stalled, r, s), "stalled"
+		if underWay(s) && r.Phase != "" {
+			p.brief += ": " + describePhase(r, s)
+		}
 		switch {
 		case stalled.Reason == v1alpha1.ReasonVerificationFailed:
 			p.outcome = outcomeStalling
@@ -76,6 +82,8 @@ func newProgress(cfg *v1alpha1.NetworkConfig, now time.Time) progress {
 	case r.Verified:
 		p.outcome = outcomeDone
 		p.line = fmt.Sprintf("verified: revision %s works between all nodes; nothing was changed (strategy VerifyOnly)", r.Target)
+	case ready.Status == metav1.ConditionFalse:
+		p.outcome, p.line = outcomeSettling, describeSettled(ready, r, s)
 	default:
 		p.outcome, p.line = outcomeDone, describeSettled(ready, r, s)
 	}
@@ -141,7 +149,7 @@ func describeSettled(ready *metav1.Condition, r *v1alpha1.RolloutStatus, s v1alp
 		line += "; without " + strings.Join(r.Abandoned, ", ")
 	}
 	if ready.Status != metav1.ConditionTrue {
-		line += "; but not Ready (" + ready.Reason + "): " + ready.Message
+		line += "; not Ready (" + ready.Reason + "): " + ready.Message
 	}
 	return line
 }

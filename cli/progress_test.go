@@ -50,7 +50,7 @@ func TestProgress(t *testing.T) {
 			outcomeDone, "completed: every node sends with revision aaaa; without n3"},
 		"completed, a node is not ready": {at(2, "False", "NodesNotReady", v1alpha1.RolloutStatus{Phase: "Settled"}, func(s *v1alpha1.NetworkConfigStatus) {
 			s.Conditions[0].Status = metav1.ConditionFalse
-		}), outcomeDone, "completed: every node sends with revision aaaa; but not Ready (NodesNotReady): why"},
+		}), outcomeSettling, "completed: every node sends with revision aaaa; not Ready (NodesNotReady): why"},
 		"switching": {at(2, "False", "RollingOut", v1alpha1.RolloutStatus{Phase: "Switching", Target: "bbbb", WaitingFor: []string{"n2"}, WaitingCount: 20}, toB),
 			outcomeWaiting, "revision bbbb: switching: 3 prepared, 3 verified, 1 switched of 3 live nodes; waiting for n2, 19 more"},
 		"not begun": {at(2, "False", "RollingOut", v1alpha1.RolloutStatus{Phase: "Settled", Target: "bbbb"}, toB),

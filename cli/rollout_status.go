@@ -34,7 +34,8 @@ func newRolloutStatusCommand(s *session) *cobra.Command {
 
 It judges the spec that is in the cluster when it starts, or any newer one: as long as the controller has not taken up the
 last "kubectl apply", it waits. A failed verification ends it only after it has lasted --stall-patience, because a change goes
-on by itself when the paths begin to work.
+on by itself when the paths begin to work. When every node sends the new way, it waits as long at most for all of them to be
+ready; a node that is not is named, and does not change the exit code.
 
 Exit codes: 0 completed (or verified, with strategy VerifyOnly), 1 error, 2 stalled, refused, failed or rolled back, or another
 revision took the place of the one named by --revision, 3 --timeout is over, 4 paused. With --watch=false it prints one line and
@@ -55,7 +56,7 @@ says how it stands now; 3 means then that it is still under way.`,
 	f := cmd.Flags()
 	f.BoolVarP(&o.watch, "watch", "w", true, "Wait until it is over")
 	f.DurationVar(&o.timeout, "timeout", 0, "How long to wait, for example 10m; 0 waits for ever")
-	f.DurationVar(&o.patience, "stall-patience", patience, "How long a failed verification must last to count")
+	f.DurationVar(&o.patience, "stall-patience", patience, "How long a failed verification, or a node that is not ready, must last to count")
 	f.StringVar(&o.revision, "revision", "", "Wait for this revision (or the beginning of its name) and no other")
 	registerRevisions(cmd, "revision", s)
 	return cmd
@@ -104,7 +105,8 @@ type watcher struct {
 	last       string // what was printed last, without its time
 	details    []string
 	generation int64
-	stallingAt time.Time // since when verification has failed; zero: it does not
+	lasting    outcome   // what it has been
+	since      time.Time // since then
 	wake       chan time.Time
 }
 
@@ -119,19 +121,25 @@ func (w *watcher) see(cfg *v1alpha1.NetworkConfig) (over bool, err error) {
 		return true, err
 	}
 	w.print(p.line, p.elapsed, p.details)
-	if p.outcome != outcomeStalling {
-		w.stallingAt = time.Time{}
+	if p.outcome != w.lasting {
+		w.lasting, w.since = p.outcome, w.now()
+	}
+	if p.outcome != outcomeStalling && p.outcome != outcomeSettling {
 		return verdict(p)
 	}
-	if w.stallingAt.IsZero() {
-		w.stallingAt = w.now()
+	if left := w.options.patience - w.now().Sub(w.since); left > 0 {
+		w.wakeAfter(left)
+		return false, nil
 	}
-	left := w.options.patience - w.now().Sub(w.stallingAt)
-	if left <= 0 {
-		return true, errNotMade
+	return true, lasted(p)
+}
+
+// lasted judges what would have passed by now, had it been about to.
+func lasted(p progress) error {
+	if p.outcome == outcomeStalling {
+		return errNotMade
 	}
-	w.wakeAfter(left)
-	return false, nil
+	return nil // the change is made; that some node is not ready is another matter
 }
 
 // once prints one line and judges it.
@@ -144,8 +152,8 @@ func (w *watcher) once(cfg *v1alpha1.NetworkConfig) error {
 	switch p.outcome {
 	case outcomeWaiting:
 		return exitWith(ExitTimeout, "still under way")
-	case outcomeStalling:
-		return errNotMade
+	case outcomeStalling, outcomeSettling:
+		return lasted(p)
 	}
 	_, err = verdict(p)
 	return err
@@ -202,7 +210,7 @@ func verdict(p progress) (over bool, err error) {
 func (w *watcher) print(line string, elapsed time.Duration, details []string) {
 	if line != w.last {
 		at := ""
-		if elapsed > 0 {
+		if round(elapsed) > 0 {
 			at = fmt.Sprintf("[%s] ", round(elapsed))
 		}
 		fmt.Fprintf(w.out, "%s%s\n", at, line)

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"strconv"
@@ -51,7 +52,7 @@ rolled out, or else with the one in force. The exit code is 0 whatever the statu
 // printStatus prints the report for people; progress is that of the rollout.
 func printStatus(out io.Writer, r Report, p progress, wide bool) error {
 	field := func(name, format string, args ...any) {
-		fmt.Fprintf(out, "%-12s%s\n", name+":", fmt.Sprintf(format, args...))
+		fmt.Fprintf(out, "%-16s%s\n", name+":", fmt.Sprintf(format, args...))
 	}
 	if r.Network == "" {
 		field("Network", "none is in effect yet")
@@ -63,11 +64,14 @@ func printStatus(out io.Writer, r Report, p progress, wide bool) error {
 	for _, kind := range []string{v1alpha1.ConditionReady, v1alpha1.ConditionProgressing, v1alpha1.ConditionStalled, v1alpha1.ConditionAgentsConfined} {
 		for _, c := range r.Conditions {
 			if c.Type == kind && (wide || worthSaying(c)) {
+				if kind == v1alpha1.ConditionReady && p.brief != "" {
+					c.Message = "" // Stalled says the same
+				}
 				field(kind, "%s", describeCondition(c))
 			}
 		}
 	}
-	field("Rollout", "%s", p.line)
+	field("Rollout", "%s", cmp.Or(p.brief, p.line))
 	printPairs(out, "Failing", r.FailingPairs, r.FailingPairCount)
 	printPairs(out, "Encapsulated although on the same segment", r.EncapsulatedPairs, r.EncapsulatedPairCount)
 	fmt.Fprintln(out)

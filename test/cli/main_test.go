@@ -18,6 +18,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
@@ -32,6 +33,7 @@ const patience = 20 * time.Second
 // Set by TestMain: a client that may do everything, and the kubeconfig of such a user.
 var (
 	api        client.WithWatch
+	admin      *rest.Config
 	kubeconfig string
 )
 
@@ -91,6 +93,7 @@ func startControlPlane(dir string) (stop func(), err error) {
 		return nil, err
 	}
 	config.QPS = -1
+	admin = config
 	if api, err = client.NewWithWatch(config, client.Options{Scheme: scheme}); err != nil {
 		stop()
 		return nil, err
@@ -168,6 +171,7 @@ func eventually(t *testing.T, what string, is func() bool) {
 func empty(t *testing.T) {
 	t.Helper()
 	wipe := func() {
+		letGo(t)
 		ctx := context.Background()
 		for _, obj := range []client.Object{&v1alpha1.NetworkConfig{}, &v1alpha1.NodeNetwork{}, &v1alpha1.SubnetLease{}, &corev1.Node{}} {
 			if err := api.DeleteAllOf(ctx, obj); err != nil {

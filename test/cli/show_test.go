@@ -99,12 +99,12 @@ func TestStatus(t *testing.T) {
 		c.Status.Subnets = v1alpha1.SubnetCounts{Total: 255, Used: 3, Free: 252}
 	})
 	out, errOut, code := runToEnd(t, "status")
-	want := `Network:    10.244.0.0/16, 252 of 255 subnets free
-Backend:    vxlan vni 7 port 4789 directRouting Verified
-MTU:        the underlay's, less the backend's overhead
-Ready:      False (VerificationFailed): 1 pair of nodes cannot talk
-Stalled:    True (VerificationFailed): 1 pair of nodes cannot talk
-Rollout:    stalled (VerificationFailed): 1 pair of nodes cannot talk [revision bbbb2222: verifying: 3 prepared, 1 verified, 0 switched of 3 live nodes; waiting for n2]
+	want := `Network:        10.244.0.0/16, 252 of 255 subnets free
+Backend:        vxlan vni 7 port 4789 directRouting Verified
+MTU:            the underlay's, less the backend's overhead
+Ready:          False (VerificationFailed)
+Stalled:        True (VerificationFailed): 1 pair of nodes cannot talk
+Rollout:        stalled: revision bbbb2222: verifying: 3 prepared, 1 verified, 0 switched of 3 live nodes; waiting for n2
 Failing: 1 pair
   n1 -> n2: no answer over UDP 4789 from 172.30.0.12
 
