@@ -56,6 +56,9 @@ func (c *Cluster) announceBoots(ctx context.Context, s *state) error {
 // of the change (zero: now). Nothing else changes it: the lab's nodes have no kubelet.
 func (c *Cluster) SetNodeReady(ctx context.Context, name string, ready bool, since time.Time) error {
 	return c.withState(ctx, func(s *state) error {
+		if s.Kubelet != nil {
+			return errKubelet
+		}
 		if _, ok := s.node(name); !ok {
 			return fmt.Errorf("no node %s in the lab", name)
 		}

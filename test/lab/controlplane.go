@@ -9,6 +9,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 
+	"github.com/hopsack-net/hopsack/test/lab/internal/kubeconf"
 	"github.com/hopsack-net/hopsack/test/lab/internal/pki"
 )
 
@@ -46,11 +47,18 @@ func (c *Cluster) makePKI() error {
 	if err := server.Write(dir, "apiserver"); err != nil {
 		return err
 	}
+	own, err := authority.Pair()
+	if err != nil {
+		return err
+	}
+	if err := own.Write(dir, "ca"); err != nil {
+		return err
+	}
 	private, public, err := pki.SigningKey()
 	if err != nil {
 		return err
 	}
-	for name, content := range map[string][]byte{"sa.key": private, "sa.pub": public, "ca.crt": authority.Cert()} {
+	for name, content := range map[string][]byte{"sa.key": private, "sa.pub": public} {
 		if err := os.WriteFile(filepath.Join(dir, name), content, 0o600); err != nil {
 			return err
 		}
@@ -97,9 +105,9 @@ func (c *Cluster) etcdArgs() []string {
 	}
 }
 
-func (c *Cluster) apiServerArgs() []string {
+func (c *Cluster) apiServerArgs(s *state) []string {
 	key := func(name string) string { return c.path("pki", name) }
-	return []string{
+	args := []string{
 		c.controlPlaneBin("kube-apiserver"),
 		"--etcd-servers=" + etcdURL,
 		"--bind-address=0.0.0.0",
@@ -117,4 +125,8 @@ func (c *Cluster) apiServerArgs() []string {
 		"--service-account-signing-key-file=" + key("sa.key"),
 		"--profiling=false",
 	}
+	if s.Kubelet != nil {
+		args = append(args, kubeconf.APIServerArgs(c.path("pki"))...)
+	}
+	return args
 }

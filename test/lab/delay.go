@@ -42,6 +42,9 @@ func (c *Cluster) Delay(ctx context.Context, component, resource string, d time.
 		return fmt.Errorf("delay of %s: want 0 to %s", d, maxDelay)
 	}
 	return c.withState(ctx, func(s *state) error {
+		if s.Kubelet != nil {
+			return fmt.Errorf("delay %s: in a lab with kubelets the agents are pods", component)
+		}
 		if _, ok := s.node(node); !ok {
 			return fmt.Errorf("no node %s in the lab", node)
 		}

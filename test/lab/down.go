@@ -27,7 +27,7 @@ func (c *Cluster) Down(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	processes, err := c.endAll(ctx)
-	errs := []error{err}
+	errs := []error{err, removeAllCgroups(ctx)}
 	names, err := labNamespaces()
 	errs = append(errs, err)
 	for _, name := range names {

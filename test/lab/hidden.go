@@ -19,6 +19,8 @@ func RunHidden(args []string) (handled bool, err error) {
 	switch args[0] {
 	case machine.HoldCommand:
 		return true, machine.Hold()
+	case machine.JoinCommand:
+		return true, machine.Join(args[1:])
 	case proc.SpawnCommand:
 		return true, proc.Spawn(args[1:])
 	case delay.Command:

@@ -33,8 +33,15 @@ func (c *Cluster) AddNode(ctx context.Context, name string, routed bool) error {
 				return err
 			}
 		}
-		if err := c.buildNode(n); err != nil {
+		if err := c.buildNode(ctx, s, n); err != nil {
 			return err
+		}
+		if s.Kubelet != nil {
+			if err := c.startNode(ctx, s, n); err != nil {
+				return err
+			}
+			c.say("node %s: %s, kubelet running", n.Name, n.prefix().Addr())
+			return c.awaitNodes(ctx, []Node{n})
 		}
 		if err := c.register(ctx, n); err != nil {
 			return err
@@ -87,15 +94,7 @@ func (c *Cluster) RebootNode(ctx context.Context, name string) error {
 		if err := c.endMachine(ctx, name); err != nil {
 			return err
 		}
-		if err := c.buildNode(n); err != nil {
-			return err
-		}
-		if c.Running(APIServer) {
-			if err := c.announceBoots(ctx, s); err != nil {
-				c.say("node %s: its new boot ID is not in its Node object: %v", n.Name, err)
-			}
-		}
-		return c.startAgent(ctx, s, n)
+		return c.boot(ctx, s, n)
 	})
 }
 
@@ -111,7 +110,7 @@ func without(nodes []Node, drop Node) []Node {
 
 // buildNode makes a node's network namespace, cable and machine. A machine that runs is kept; one that does not starts
 // without pods and with an empty kernel, as after a power failure.
-func (c *Cluster) buildNode(n Node) error {
+func (c *Cluster) buildNode(ctx context.Context, s *state, n Node) error {
 	if !c.Running(machineRecord(n.Name)) {
 		if err := c.forgetPods(n.Name); err != nil {
 			return err
@@ -130,6 +129,9 @@ func (c *Cluster) buildNode(n Node) error {
 	}
 	if err := plug(n.Name, n.segment(), n.prefix()); err != nil {
 		return err
+	}
+	if s.Kubelet != nil {
+		return c.startComputer(ctx, n.Name)
 	}
 	binds, err := c.nodeDisk(n.Name)
 	if err != nil {
@@ -189,9 +191,12 @@ func (c *Cluster) endMachine(ctx context.Context, name string) error {
 	if err != nil && !isGone(err) {
 		return fmt.Errorf("end machine %s: %w", name, err)
 	}
-	components := []string{Agent(name), proxy(name)}
+	components := []string{Agent(name), proxy(name), Containerd(name), Kubelet(name), KubeProxy(name)}
 	if name == placeControlPlane {
-		components = []string{ETCD, APIServer, Controller}
+		components = []string{ETCD, APIServer, Controller, ControllerManager, Scheduler}
+	}
+	if err := removeCgroups(ctx, name); err != nil {
+		return err
 	}
 	for _, comp := range append(components, record) {
 		if err := c.procs.Remove(comp); err != nil {

@@ -100,6 +100,9 @@ func (c *Cluster) tryPod(ctx context.Context, spec PodSpec) (Pod, error) {
 	if err != nil {
 		return Pod{}, err
 	}
+	if st.Kubelet != nil {
+		return Pod{}, errKubelet
+	}
 	if err := spec.check(st); err != nil {
 		return Pod{}, err
 	}

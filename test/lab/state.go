@@ -63,6 +63,8 @@ type state struct {
 	BinDir         string   `json:"binDir"`
 	AgentArgs      []string `json:"agentArgs,omitempty"`
 	ControllerArgs []string `json:"controllerArgs,omitempty"`
+	// Kubelet is set in a lab with real nodes; nil: the lab runs hopsack itself.
+	Kubelet *kubelets `json:"kubelet,omitempty"`
 	// Cuts are by node; see Cut.
 	Cuts map[string][]Cut `json:"cuts,omitempty"`
 	// Delays are by node and resource. A node that has an entry, even an empty one, has an agent that speaks to the API through

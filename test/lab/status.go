@@ -70,8 +70,15 @@ func (c *Cluster) Status(ctx context.Context) (Status, error) {
 	}
 	st.Up = true
 	names := []string{ETCD, APIServer, Controller}
+	if s.Kubelet != nil {
+		names = []string{ETCD, APIServer, ControllerManager, Scheduler}
+	}
 	for _, n := range s.Nodes {
-		names = append(names, Agent(n.Name))
+		if s.Kubelet != nil {
+			names = append(names, s.Kubelet.nodeComponents(n.Name)...)
+		} else {
+			names = append(names, Agent(n.Name))
+		}
 	}
 	for _, name := range names {
 		comp, err := c.componentStatus(name)
@@ -134,7 +141,12 @@ func (c *Cluster) networks(ctx context.Context) seen {
 	}
 	var list v1alpha1.NodeNetworkList
 	var nodes corev1.NodeList
-	if err := errors.Join(api.List(ctx, &list, &client.ListOptions{}), api.List(ctx, &nodes)); err != nil {
+	// A lab with kubelets knows hopsack's kinds only once they were installed.
+	err = api.List(ctx, &list, &client.ListOptions{})
+	if meta.IsNoMatchError(err) {
+		err = nil
+	}
+	if err := errors.Join(err, api.List(ctx, &nodes)); err != nil {
 		return seen{}
 	}
 	out := seen{answered: true, reasons: map[string]string{}, faults: map[string][]string{}}

@@ -25,6 +25,9 @@ type Options struct {
 	// AgentArgs and ControllerArgs are added to the command lines, for example "-v=1"; nil: what the lab has.
 	AgentArgs      []string
 	ControllerArgs []string
+	// Kubelet makes it a lab with real nodes, on which Up starts nothing of hopsack and applies none of its manifests; nil: what
+	// the lab is, else one without.
+	Kubelet *KubeletOptions
 }
 
 // Up builds the lab, or what is missing of it, and returns once the API answers, the project's manifests are applied and
@@ -35,7 +38,7 @@ func (c *Cluster) Up(ctx context.Context, o Options) error {
 		return err
 	}
 	defer unlock()
-	if err := c.preflight(); err != nil {
+	if err := c.preflight(o); err != nil {
 		return err
 	}
 	if err := c.claim(); err != nil {
@@ -45,8 +48,11 @@ func (c *Cluster) Up(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
-	if err := c.buildMachines(s); err != nil {
+	if err := c.buildMachines(ctx, s); err != nil {
 		return err
+	}
+	if s.Kubelet != nil {
+		return c.startKubernetes(ctx, s)
 	}
 	// While the API server starts: rendering needs none.
 	manifests, err := c.renderManifests(ctx)
@@ -69,7 +75,13 @@ func (c *Cluster) Up(ctx context.Context, o Options) error {
 }
 
 // preflight names what has to be built before a lab can start.
-func (c *Cluster) preflight() error {
+func (c *Cluster) preflight(o Options) error {
+	if o.Kubelet != nil {
+		return c.preflightKubelet(o.Kubelet)
+	}
+	if s, err := c.load(); err == nil && s.Kubelet != nil {
+		return c.preflightKubelet(&KubeletOptions{})
+	}
 	for _, name := range []string{"etcd", "kube-apiserver", "kubectl"} {
 		if _, err := os.Stat(c.controlPlaneBin(name)); err != nil {
 			return fmt.Errorf("%s is missing: build the control plane with `make lab`", c.controlPlaneBin(name))
@@ -93,10 +105,14 @@ func (c *Cluster) preflight() error {
 // plan decides what the lab consists of and saves it before anything is made.
 func (c *Cluster) plan(o Options) (*state, error) {
 	s, err := c.load()
+	exists := err == nil
 	if errors.Is(err, ErrNotUp) {
 		s, err = newState(o)
 	} else if err == nil {
 		err = s.match(o)
+	}
+	if err == nil {
+		err = s.mergeKubelet(o.Kubelet, exists)
 	}
 	if err != nil {
 		return nil, err
@@ -144,7 +160,7 @@ func (s *state) match(o Options) error {
 }
 
 // buildMachines makes every machine and starts the control plane, without waiting for it.
-func (c *Cluster) buildMachines(s *state) error {
+func (c *Cluster) buildMachines(ctx context.Context, s *state) error {
 	if err := buildUnderlay(); err != nil {
 		return err
 	}
@@ -153,6 +169,11 @@ func (c *Cluster) buildMachines(s *state) error {
 	}
 	if err := c.makePKI(); err != nil {
 		return err
+	}
+	if s.Kubelet != nil {
+		if err := c.makeKubePKI(); err != nil {
+			return err
+		}
 	}
 	if err := c.startMachine(placeControlPlane, nil); err != nil {
 		return err
@@ -168,7 +189,7 @@ func (c *Cluster) buildMachines(s *state) error {
 		}
 	}
 	for _, n := range s.Nodes {
-		if err := c.buildNode(n); err != nil {
+		if err := c.buildNode(ctx, s, n); err != nil {
 			return err
 		}
 		c.say("node %s: %s", n.Name, n.prefix().Addr())

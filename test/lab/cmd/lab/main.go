@@ -61,7 +61,8 @@ func newCommand() *cobra.Command {
 		Short: "Run a Kubernetes cluster in network namespaces on this machine",
 		Long: `lab runs a Kubernetes cluster in network namespaces on this machine: a real etcd and kube-apiserver, hopsack's
 controller and one agent per node. Nodes are network namespaces hs-n1, hs-n2, ... with their own /run, /etc/cni,
-/var/lib/cni and process IDs; pods are network namespaces that the node's CNI plugins connect. There is no kubelet.
+/var/lib/cni and process IDs; pods are network namespaces that the node's CNI plugins connect. There is no kubelet, unless
+you ask for it: "lab up --kubelet" makes nodes with a container runtime and kubelets.
 
 Everything but the names of the namespaces is kept in the state directory. Nothing touches the machine's own network.
 It needs root. Every command can be repeated.`,
@@ -79,7 +80,7 @@ It needs root. Every command can be repeated.`,
 	cmd.PersistentFlags().StringVar(&o.dir, "dir", "", "state directory (default $"+lab.DirEnv+", else .lab in the repository)")
 	cmd.PersistentFlags().StringVar(&o.binDir, "bin-dir", "", "where the programs are (default bin in the repository)")
 	cmd.AddCommand(
-		upCommand(o), downCommand(o), statusCommand(o),
+		upCommand(o), downCommand(o), statusCommand(o), loadCommand(o),
 		podCommand(o), nodeCommand(o),
 		execCommand(o), kubectlCommand(o),
 		lossCommand(o),

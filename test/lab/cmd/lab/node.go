@@ -14,7 +14,7 @@ import (
 func nodeCommand(o *options) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "node",
-		Short: "Add, delete and reboot nodes of a running lab, and say whether they are ready",
+		Short: "Add, delete, power off and reboot nodes of a running lab, and say whether they are ready",
 		Example: `  lab node add n4
   lab node reboot n1
   lab node notready n1
@@ -24,6 +24,8 @@ func nodeCommand(o *options) *cobra.Command {
 	cmd.AddCommand(
 		nodeVerb(o, "del NODE...", "Delete nodes: agent, pods and namespaces at once, then the Node object", "  lab node del n4", "deleted", (*lab.Cluster).DelNode),
 		nodeVerb(o, "reboot NODE...", "Power a node off and on: its disk stays, /run, pods and kernel state go", "  lab node reboot n1", "running", (*lab.Cluster).RebootNode),
+		nodeVerb(o, "off NODE...", "Power a node off: everything on it ends at once, its disk and its Node object stay", "  lab node off n2", "off", (*lab.Cluster).PowerOff),
+		nodeVerb(o, "on NODE...", "Boot a node that is off", "  lab node on n2", "running", (*lab.Cluster).PowerOn),
 		readyCommand(o, true), readyCommand(o, false),
 	)
 	return cmd

@@ -17,6 +17,7 @@ import (
 
 func upCommand(o *options) *cobra.Command {
 	var up lab.Options
+	var kubelet kubeletFlags
 	cmd := &cobra.Command{
 		Use:   "up",
 		Short: "Start the lab, or what is missing of it",
@@ -24,14 +25,21 @@ func upCommand(o *options) *cobra.Command {
 project's manifests are applied and all processes are healthy. Without --config no network is configured; with it, the file
 is applied and the command waits until the network works on every node.
 
+With --kubelet the nodes are real ones: containerd, kubelet and kube-proxy run on each, pods are containers (use lab kubectl),
+CoreDNS is deployed, and hopsack is yours to install from its manifests: until then nodes are NotReady and pods wait.
+
 On a lab that is up it repairs what does not run.`,
 		Example: `  lab up                                              three nodes, the last one behind a router
   lab up --nodes 5 --routed 2                         n4 and n5 each behind the router
   lab up --config config/samples/networkconfig.yaml   with a pod network
-  lab up --agent-arg=-v=1                             agents that log more`,
+  lab up --agent-arg=-v=1                             agents that log more
+  lab up --kubelet --image dist/images/hopsack.tar    real nodes that know an image`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			start := time.Now()
+			if err := kubelet.apply(cmd, &up); err != nil {
+				return err
+			}
 			c, err := o.openWith(&stopwatch{start: start, out: os.Stderr})
 			if err != nil {
 				return err
@@ -43,6 +51,7 @@ On a lab that is up it repairs what does not run.`,
 			return nil
 		},
 	}
+	kubelet.register(cmd)
 	cmd.Flags().IntVar(&up.Nodes, "nodes", 0, "number of nodes (default 3, or what the lab has)")
 	cmd.Flags().IntVar(&up.Routed, "routed", -1, "how many of the nodes, the last ones, are behind the router (default 1, or what the lab has)")
 	cmd.Flags().StringVar(&up.ConfigFile, "config", "", "NetworkConfig to apply once everything runs")

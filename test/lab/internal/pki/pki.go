@@ -4,6 +4,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
@@ -56,6 +57,25 @@ func NewAuthority(commonName string) (*Authority, error) {
 // Cert returns the authority's certificate, PEM.
 func (a *Authority) Cert() []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: a.cert.Raw})
+}
+
+// Pair returns the authority's certificate and its key: what LoadAuthority reads once it is written.
+func (a *Authority) Pair() (Pair, error) {
+	key, err := encodeKey(a.key)
+	return Pair{Cert: a.Cert(), Key: key}, err
+}
+
+// LoadAuthority returns the authority whose Pair was written into dir as name.
+func LoadAuthority(dir, name string) (*Authority, error) {
+	pair, err := tls.LoadX509KeyPair(filepath.Join(dir, name+".crt"), filepath.Join(dir, name+".key"))
+	if err != nil {
+		return nil, fmt.Errorf("load authority %s: %w", name, err)
+	}
+	key, ok := pair.PrivateKey.(*ecdsa.PrivateKey)
+	if !ok {
+		return nil, fmt.Errorf("load authority %s: its key is a %T", name, pair.PrivateKey)
+	}
+	return &Authority{cert: pair.Leaf, key: key}, nil
 }
 
 // Server issues a serving certificate for the names and addresses given.
