@@ -36,8 +36,10 @@ type reporter struct {
 	log    logr.Logger
 	wake   trigger
 
-	mu     sync.Mutex
-	name   string
+	mu   sync.Mutex
+	name string
+	// uid is that of the NodeNetwork the report is about: it must not be taken for one about another of the same name.
+	uid    types.UID
 	want   *v1alpha1.NodeNetworkStatus
 	posted *v1alpha1.NodeNetworkStatus
 	// countsDue is when a report that differs in counts only is written; zero while there is none.
@@ -49,9 +51,9 @@ func newReporter(c client.Client, log logr.Logger) *reporter {
 }
 
 // report asks for a status to be written. One equal to the last that was written costs nothing.
-func (r *reporter) report(name string, status v1alpha1.NodeNetworkStatus) {
+func (r *reporter) report(about *v1alpha1.NodeNetwork, status v1alpha1.NodeNetworkStatus) {
 	r.mu.Lock()
-	r.name, r.want = name, &status
+	r.name, r.uid, r.want = about.Name, about.UID, &status
 	r.mu.Unlock()
 	r.wake.kick()
 }
@@ -98,30 +100,30 @@ func (r *reporter) run(ctx context.Context) {
 	}
 }
 
-// post writes the newest status unless it was written already. A NodeNetwork that is missing is no error: the controller
-// will make it, and the watch will say so.
+// post writes the newest status unless it was written already. A NodeNetwork that is missing, or not the one that the report is
+// about, is no error: the controller will make it, and the watch will say so.
 func (r *reporter) post(ctx context.Context) error {
-	name, want, due := r.due(time.Now())
+	metadata, want, due := r.due(time.Now())
 	if !due {
 		return nil
 	}
 	patch, err := json.Marshal(map[string]any{
 		"apiVersion": v1alpha1.GroupVersion.String(), "kind": "NodeNetwork",
-		"metadata": map[string]any{"name": name}, "status": want,
+		"metadata": map[string]any{"name": metadata.Name, "uid": metadata.UID}, "status": want,
 	})
 	if err != nil {
 		return fmt.Errorf("encode status: %w", err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, reportTimeout)
 	defer cancel()
-	object := &v1alpha1.NodeNetwork{ObjectMeta: metav1.ObjectMeta{Name: name}}
+	object := &v1alpha1.NodeNetwork{ObjectMeta: metav1.ObjectMeta{Name: metadata.Name}}
 	err = r.client.Status().Patch(ctx, object, client.RawPatch(types.ApplyPatchType, patch),
 		client.FieldOwner(FieldManager), client.ForceOwnership)
-	if apierrors.IsNotFound(err) {
-		return nil
+	if apierrors.IsNotFound(err) || apierrors.IsConflict(err) {
+		return nil // forced, so that nothing but the UID conflicts
 	}
 	if err != nil {
-		return fmt.Errorf("patch status of nodenetwork %s: %w", name, err)
+		return fmt.Errorf("patch status of nodenetwork %s: %w", metadata.Name, err)
 	}
 	r.mu.Lock()
 	r.posted, r.countsDue = want, time.Time{}
@@ -130,22 +132,22 @@ func (r *reporter) post(ctx context.Context) error {
 }
 
 // due returns the newest status, and whether it is to be written now. Counts alone wait: on every node they move at once.
-func (r *reporter) due(now time.Time) (name string, want *v1alpha1.NodeNetworkStatus, due bool) {
+func (r *reporter) due(now time.Time) (about metav1.ObjectMeta, want *v1alpha1.NodeNetworkStatus, due bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	switch {
 	case r.want == nil || r.posted != nil && equality.Semantic.DeepEqual(r.want, r.posted):
-		return "", nil, false
+		return about, nil, false
 	case r.posted == nil || !sameButCounts(r.want, r.posted):
 	case r.countsDue.IsZero():
 		wait := countsAfter/2 + rand.N(countsAfter/2)
 		r.countsDue = now.Add(wait)
 		time.AfterFunc(wait, r.wake.kick)
-		return "", nil, false
+		return about, nil, false
 	case now.Before(r.countsDue):
-		return "", nil, false
+		return about, nil, false
 	}
-	return r.name, r.want, true
+	return metav1.ObjectMeta{Name: r.name, UID: r.uid}, r.want, true
 }
 
 // sameButCounts says whether two reports differ in nothing but the counts of paths.

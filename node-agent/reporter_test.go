@@ -6,6 +6,8 @@ import (
 
 	"github.com/go-logr/logr"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	"github.com/hopsack-net/hopsack/api/v1alpha1"
 )
 
@@ -29,11 +31,20 @@ func TestCountsWait(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			r := newReporter(nil, logr.Discard())
 			r.posted = &posted
-			r.report("n1", tc.want)
+			r.report(&v1alpha1.NodeNetwork{ObjectMeta: metav1.ObjectMeta{Name: "n1", UID: "u1"}}, tc.want)
 			r.due(now)
 			if _, _, due := r.due(now.Add(tc.after)); due != tc.due {
 				t.Errorf("due: %t, want %t", due, tc.due)
 			}
 		})
+	}
+}
+
+// A report goes to the object it is about, never to another one of the same name.
+func TestReportNamesItsObject(t *testing.T) {
+	r := newReporter(nil, logr.Discard())
+	r.report(&v1alpha1.NodeNetwork{ObjectMeta: metav1.ObjectMeta{Name: "n1", UID: "u1"}}, v1alpha1.NodeNetworkStatus{})
+	if about, _, due := r.due(now); !due || about.Name != "n1" || about.UID != "u1" {
+		t.Errorf("got %s, uid %q, due %t; want n1, u1, due", about.Name, about.UID, due)
 	}
 }

@@ -214,5 +214,5 @@ func (a *Agent) report(ctx context.Context, o outcome) {
 	if ctx.Err() != nil {
 		return // the process ends: what it gave up is no news
 	}
-	a.reporter.report(o.view.Node.Name, nodeStatus(o, a.reporter.conditions()))
+	a.reporter.report(o.view.Node, nodeStatus(o, a.reporter.conditions()))
 }
