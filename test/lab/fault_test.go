@@ -1,6 +1,7 @@
 package lab_test
 
 import (
+	"context"
 	"encoding/json"
 	"net"
 	"net/http"
@@ -315,7 +316,7 @@ func leaseArrives(t *testing.T, c *lab.Cluster, name string) time.Duration {
 			if err != nil {
 				return err
 			}
-			web := &http.Client{Transport: &http.Transport{Dial: func(string, string) (net.Conn, error) { return conn, nil }}}
+			web := &http.Client{Transport: &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) { return conn, nil }}}
 			resp, err = web.Get("http://127.0.0.1:6444/apis/net.hopsack.dev/v1alpha1/subnetleases?watch=true")
 			return err
 		})
