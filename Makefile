@@ -42,8 +42,12 @@ build: ## Build the programs and the CNI reference plugins into bin/.
 lab: build ## Build the lab: our programs and a real etcd, kube-apiserver and kubectl (minutes the first time).
 	@hack/build-controlplane.sh
 
+.PHONY: kubelet-lab
+kubelet-lab: deps lab ## Build what a lab with kubelets needs, outside the repository (20 minutes the first time).
+	@hack/build-kubelet-lab.sh
+
 .PHONY: test
-test: deps lab ## Run every test: unit, kernel, API, lab, end to end.
+test: kubelet-lab ## Run every test: unit, kernel, API, lab, end to end.
 	@go run ./hack/runtests -exec '$(SUDO)'
 
 .PHONY: mutants

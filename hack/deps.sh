@@ -8,6 +8,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 needs=(
   nft:nftables iptables:iptables iptables-legacy:iptables ip:iproute2 bridge:iproute2 tc:iproute2 tcpdump:tcpdump
   conntrack:conntrack jq:jq ps:procps sysctl:procps unshare:util-linux nsenter:util-linux modprobe:kmod ping:iputils-ping curl:curl
+  gcc:gcc dpkg-deb:dpkg
 )
 
 die() { printf 'deps: %s\n' "$*" >&2; exit 1; }

@@ -69,7 +69,13 @@ func (c *Cluster) startControllers(ctx context.Context, s *state) error {
 			return fmt.Errorf("apply %s %s: %w", obj.GetKind(), obj.GetName(), err)
 		}
 	}
-	return nil
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	// Without it the first pod that somebody applies is refused.
+	return c.Wait(ctx, "the default service account", func() (bool, error) {
+		err := api.Get(ctx, client.ObjectKey{Namespace: "default", Name: "default"}, &corev1.ServiceAccount{})
+		return err == nil, err
+	})
 }
 
 // startNode starts everything on a node whose machine runs. The API server need not answer.
@@ -168,8 +174,7 @@ func (c *Cluster) startComputer(ctx context.Context, name string) error {
 			"/etc/hostname": name + "\n",
 			"/etc/hosts":    "127.0.0.1 localhost\n::1 localhost\n",
 			// The machine's own name servers are not reachable from its nodes.
-			"/etc/resolv.conf":   "",
-			"/etc/cni/net.d/.up": "",
+			"/etc/resolv.conf": "",
 		},
 	}
 	_, err = machine.Start(c.helper, c.procs, spec)
