@@ -126,7 +126,7 @@ build_runc() { # LDFLAGS FILE
   CGO_ENABLED=1 CGO_CFLAGS="-I$seccomp/usr/include" CGO_LDFLAGS="$lib/libseccomp.a" PKG_CONFIG=true \
     go_build runc github.com/opencontainers/runc seccomp "$1" "$2"
 }
-command -v gcc >/dev/null || die 'gcc is missing: runc is partly written in C (apt-get install gcc libc6-dev)'
+command -v gcc >/dev/null || die 'gcc is missing: runc is partly written in C (hack/deps.sh g++:g++ installs it)'
 packages libseccomp libseccomp-dev
 seccomp=$made
 version=$(cd "$modules/runc" && go list -m -f '{{.Version}}' github.com/opencontainers/runc)

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs what this machine lacks to build, test and demonstrate hopsack: with apt where there is apt, else it lists what is
-# missing and fails. Quiet and quick when nothing is missing. Go itself is never installed, only asked for.
+# missing and fails. Quiet and quick when nothing is missing. Go itself is never installed, only asked for. Arguments are
+# further needs, in the form of the list below.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -8,7 +9,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 needs=(
   nft:nftables iptables:iptables iptables-legacy:iptables ip:iproute2 bridge:iproute2 tc:iproute2 tcpdump:tcpdump
   conntrack:conntrack jq:jq ps:procps sysctl:procps unshare:util-linux nsenter:util-linux modprobe:kmod ping:iputils-ping curl:curl
-  gcc:gcc dpkg-deb:dpkg
+  # What only the caller's target takes.
+  "$@"
 )
 
 die() { printf 'deps: %s\n' "$*" >&2; exit 1; }
