@@ -122,6 +122,7 @@ func TestNames(t *testing.T) {
 func TestSamplesAreAccepted(t *testing.T) {
 	for file, plural := range map[string]string{
 		"networkconfig.yaml": "networkconfigs", "networkconfig-direct.yaml": "networkconfigs",
+		"networkconfig-vni.yaml": "networkconfigs", "networkconfig-udp.yaml": "networkconfigs",
 		"subnetlease-reservation.yaml": "subnetleases",
 	} {
 		t.Run(file, func(t *testing.T) {
@@ -135,7 +136,7 @@ func TestSamplesAreAccepted(t *testing.T) {
 		})
 	}
 	files, err := filepath.Glob(filepath.Join(root, "config/samples/*.yaml"))
-	if err != nil || len(files) != 4 {
-		t.Errorf("config/samples has %d files, want the 3 above and kustomization.yaml (%v)", len(files), err)
+	if err != nil || len(files) != 6 {
+		t.Errorf("config/samples has %d files, want the 5 above and kustomization.yaml (%v)", len(files), err)
 	}
 }

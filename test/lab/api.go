@@ -80,7 +80,8 @@ func (c *Cluster) KubectlCommand(ctx context.Context, args ...string) (*exec.Cmd
 		return nil, err
 	}
 	cmd := exec.CommandContext(ctx, c.controlPlaneBin("kubectl"), args...)
-	cmd.Env = append(environ(), "KUBECONFIG="+c.KubeconfigPath())
+	// kubectl finds kubectl-hopsack, its plugin, on the PATH.
+	cmd.Env = append(environ(), "KUBECONFIG="+c.KubeconfigPath(), "PATH="+c.binDir+":"+os.Getenv("PATH"))
 	return cmd, nil
 }
 
