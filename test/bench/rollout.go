@@ -172,7 +172,7 @@ func benchSegment(ctx context.Context, w *rollout.World, s rolloutSettings, out 
 // nothing at all.
 func benchChain(ctx context.Context, w *rollout.World, rounds int, chain []rollout.Change, groups [][]rollout.Probe, out *rolloutResult) (*chainResult, error) {
 	result := &chainResult{}
-	before, err := w.Dump(ctx)
+	before, err := w.AtRest(ctx)
 	if err != nil {
 		return result, err
 	}

@@ -239,7 +239,7 @@ func addPod(ctx context.Context, name, node string) error {
 	if err := cluster.DelPod(ctx, name); err != nil {
 		return err
 	}
-	_, err := cluster.AddPod(ctx, lab.PodSpec{Name: name, Node: node})
+	_, err := cluster.AddPod(ctx, lab.PodSpec{Name: name, Node: node, Wait: deadline})
 	return err
 }
 

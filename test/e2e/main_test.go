@@ -58,7 +58,7 @@ func up(ctx context.Context) error {
 		return err
 	}
 	for pod, node := range pods {
-		if _, err := cluster.AddPod(ctx, lab.PodSpec{Name: pod, Node: node}); err != nil {
+		if _, err := cluster.AddPod(ctx, lab.PodSpec{Name: pod, Node: node, Wait: deadline}); err != nil {
 			return err
 		}
 	}

@@ -70,7 +70,7 @@ func (w *World) restart(ctx context.Context, component string) error {
 // storm runs rollouts with a crash in each, and sees that nothing is left over.
 func (w *World) storm(ctx context.Context, name string, times int, changes []Change, crash func(context.Context) error) (out Storm, err error) {
 	out.Name = name
-	before, err := w.Dump(ctx)
+	before, err := w.AtRest(ctx)
 	if err != nil {
 		return out, err
 	}
@@ -123,7 +123,7 @@ func (w *World) crashDuring(ctx context.Context, c Change, crash func(context.Co
 // taken over and finished, and wakes the first: it must not do harm. It does so times times.
 func (w *World) PauseLeaders(ctx context.Context, times int) (out Storm, err error) {
 	out.Name = "leader paused past its lease"
-	before, err := w.Dump(ctx)
+	before, err := w.AtRest(ctx)
 	if err != nil {
 		return out, err
 	}

@@ -33,6 +33,21 @@ var elements = regexp.MustCompile(`, *`)
 // that nothing was left over.
 func (w *World) Dump(ctx context.Context) (string, error) { return w.onNodes(ctx, dumpScript) }
 
+// AtRest is the dump of a cluster where nothing lingers any more: it waits until nothing has changed for a second.
+func (w *World) AtRest(ctx context.Context) (string, error) {
+	var last string
+	err := w.within(ctx, "the nodes to come to rest", func() (bool, error) {
+		before := last
+		if err := w.pause(ctx, time.Second); err != nil {
+			return false, err
+		}
+		var err error
+		last, err = w.Dump(ctx)
+		return err == nil && last == before, err
+	})
+	return last, err
+}
+
 // Routes are the main tables of all nodes, as the kernel prints them.
 func (w *World) Routes(ctx context.Context) (string, error) { return w.onNodes(ctx, routesScript) }
 

@@ -78,7 +78,7 @@ func (w *World) Refuse(ctx context.Context, r Refusal, probes []Probe) (out Refu
 		return err
 	})
 	defer after(ctx, &err, func(ctx context.Context) error { return w.remove(ctx, r.Obstacle) })
-	before, err := w.Dump(ctx)
+	before, err := w.AtRest(ctx)
 	if err != nil {
 		return out, err
 	}
