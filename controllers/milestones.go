@@ -57,7 +57,7 @@ func (p *pass) passed(before, after *v1alpha1.RolloutStatus) []milestone {
 	add := func(reason, format string, args ...any) {
 		out = append(out, milestone{reason: reason, message: fmt.Sprintf(format, args...)})
 	}
-	what := fmt.Sprintf("revision %s (%s)", p.target.ID, describe(p.target))
+	what := p.target.String()
 	busy := after.Phase != v1alpha1.PhaseSettled
 	if busy && (before.Phase == v1alpha1.PhaseSettled || before.Target != after.Target || !sameTime(before.StartedAt, after.StartedAt)) &&
 		after.Phase != v1alpha1.PhaseRollingBack {
@@ -78,7 +78,7 @@ func (p *pass) passed(before, after *v1alpha1.RolloutStatus) []milestone {
 	}
 	if after.Phase == v1alpha1.PhaseRollingBack && before.Phase != v1alpha1.PhaseRollingBack {
 		to := p.destination()
-		add(eventBack, "nodes go back to revision %s (%s): %s", to.ID, describe(to), failureMessage(after.Failure))
+		add(eventBack, "nodes go back to %s: %s", to, failureMessage(after.Failure))
 		out[len(out)-1].warning = true
 	}
 	if !busy && before.Phase != v1alpha1.PhaseSettled && completed(p.step, p.target.ID) {

@@ -32,14 +32,14 @@ func (p *pass) movingMessage() *plan.Problem {
 	var doing string
 	switch s.Phase {
 	case v1alpha1.PhasePreparing:
-		doing = fmt.Sprintf("nodes are preparing to receive revision %s (%s), %d of %d are done", p.target.ID, describe(p.target), p.step.Prepared, p.step.Live)
+		doing = fmt.Sprintf("nodes are preparing to receive %s, %d of %d are done", p.target, p.step.Prepared, p.step.Live)
 	case v1alpha1.PhaseVerifying:
-		doing = fmt.Sprintf("nodes are verifying revision %s (%s), %d of %d are done", p.target.ID, describe(p.target), p.step.Verified, p.step.Live)
+		doing = fmt.Sprintf("nodes are verifying %s, %d of %d are done", p.target, p.step.Verified, p.step.Live)
 	case v1alpha1.PhaseSwitching:
-		doing = fmt.Sprintf("nodes are switching to revision %s (%s), %d of %d are done", p.target.ID, describe(p.target), p.step.Switched, p.step.Live)
+		doing = fmt.Sprintf("nodes are switching to %s, %d of %d are done", p.target, p.step.Switched, p.step.Live)
 	case v1alpha1.PhaseRollingBack:
 		to := p.destination()
-		doing = fmt.Sprintf("nodes are going back to revision %s (%s)", to.ID, describe(to))
+		doing = fmt.Sprintf("nodes are going back to %s", to)
 	default:
 		doing = fmt.Sprintf("nodes are dropping what revision %s replaced", p.destination().ID)
 	}
@@ -57,24 +57,6 @@ func waiting(s v1alpha1.RolloutStatus) string {
 	return fmt.Sprintf(": waiting for %d nodes, %s among them", s.WaitingCount, s.WaitingFor[0])
 }
 
-// describe says what a revision is, in the words that the plan uses: "vxlan VNI 1 port 8472".
-func describe(r plan.Revision) string {
-	out := string(r.Backend.Type)
-	switch r.Backend.Type {
-	case v1alpha1.BackendVXLAN:
-		out += fmt.Sprintf(" VNI %d port %d", r.Backend.VNI, r.Backend.Port)
-		if d := r.Backend.DirectRouting; d != "" && d != v1alpha1.DirectRoutingNever {
-			out += " directRouting " + string(d)
-		}
-	case v1alpha1.BackendUDP:
-		out += fmt.Sprintf(" port %d", r.Backend.Port)
-	}
-	if r.MTU != 0 {
-		out += fmt.Sprintf(" mtu %d", r.MTU)
-	}
-	return out
-}
-
 // pausedMessage says where a rollout was held, or is nil.
 func (p *pass) pausedMessage() *plan.Problem {
 	s := p.step.Status
@@ -82,8 +64,8 @@ func (p *pass) pausedMessage() *plan.Problem {
 		return nil
 	}
 	return &plan.Problem{Reason: v1alpha1.ReasonRolloutPaused, Message: fmt.Sprintf(
-		"the annotation %s holds the change to revision %s (%s) in phase %s: %d of %d nodes send with it",
-		v1alpha1.PausedAnnotation, p.target.ID, describe(p.target), s.Phase, p.step.Switched, p.step.Live)}
+		"the annotation %s holds the change to %s in phase %s: %d of %d nodes send with it",
+		v1alpha1.PausedAnnotation, p.target, s.Phase, p.step.Switched, p.step.Live)}
 }
 
 // verifiedMessage says what a dry run found, or is nil.
@@ -92,6 +74,6 @@ func (p *pass) verifiedMessage() *plan.Problem {
 		return nil
 	}
 	return &plan.Problem{Reason: v1alpha1.ReasonVerified, Message: fmt.Sprintf(
-		"revision %s (%s) was proven between all %d nodes and not put into effect, as spec.rollout.strategy is VerifyOnly",
-		p.target.ID, describe(p.target), p.step.Live)}
+		"%s was proven between all %d nodes and not put into effect, as spec.rollout.strategy is VerifyOnly",
+		p.target, p.step.Live)}
 }

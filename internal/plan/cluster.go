@@ -2,6 +2,7 @@ package plan
 
 import (
 	"cmp"
+	"fmt"
 	"net/netip"
 	"slices"
 	"time"
@@ -74,6 +75,24 @@ type Revision struct {
 	ID      string
 	Backend network.Backend
 	MTU     int
+}
+
+// String names the revision for people: "revision 1b2c3d4e (vxlan VNI 1 port 8472)".
+func (r Revision) String() string {
+	s := fmt.Sprintf("revision %s (%s", r.ID, r.Backend.Type)
+	switch r.Backend.Type {
+	case v1alpha1.BackendVXLAN:
+		s += fmt.Sprintf(" VNI %d port %d", r.Backend.VNI, r.Backend.Port)
+		if d := r.Backend.DirectRouting; d != "" && d != v1alpha1.DirectRoutingNever {
+			s += " directRouting " + string(d)
+		}
+	case v1alpha1.BackendUDP:
+		s += fmt.Sprintf(" port %d", r.Backend.Port)
+	}
+	if r.MTU != 0 {
+		s += fmt.Sprintf(" mtu %d", r.MTU)
+	}
+	return s + ")"
 }
 
 // NodeNetwork is a NodeNetwork object, as far as it matters here.

@@ -7,36 +7,17 @@ import (
 	"time"
 
 	"github.com/hopsack-net/hopsack/api/v1alpha1"
-	"github.com/hopsack-net/hopsack/internal/plan"
 )
 
 // maxSaid is how many nodes or pairs a sentence names.
 const maxSaid = 3
 
-// describe names a revision for people.
-func describe(r plan.Revision) string {
-	s := string(r.Backend.Type)
-	switch r.Backend.Type {
-	case v1alpha1.BackendVXLAN:
-		s += fmt.Sprintf(" VNI %d port %d", r.Backend.VNI, r.Backend.Port)
-		if d := r.Backend.DirectRouting; d != "" && d != v1alpha1.DirectRoutingNever {
-			s += " directRouting " + string(d)
-		}
-	case v1alpha1.BackendUDP:
-		s += fmt.Sprintf(" port %d", r.Backend.Port)
-	}
-	if r.MTU != 0 {
-		s += fmt.Sprintf(" mtu %d", r.MTU)
-	}
-	return s
-}
-
 func (v *view) called(id string) string {
 	if r, ok := v.carried[id]; ok {
-		return fmt.Sprintf("revision %s (%s)", id, describe(r))
+		return r.String()
 	}
 	if id == v.Target.ID {
-		return fmt.Sprintf("revision %s (%s)", id, describe(v.Target))
+		return v.Target.String()
 	}
 	return "revision " + id
 }
