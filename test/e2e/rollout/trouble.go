@@ -129,33 +129,33 @@ func (w *World) Lag(ctx context.Context, resource string, lag time.Duration) (ou
 	return out, err
 }
 
-// Join has a node, n4, join in the middle of a rollout. Its own path is measured from when it has a pod, during two further
+// Join has a node, n7, join in the middle of a rollout. Its own path is measured from when it has a pod, during two further
 // rollouts.
 func (w *World) Join(ctx context.Context, routed bool) (out Trouble, err error) {
-	out.Name = "n4 joins in the middle"
+	out.Name = "n7 joins in the middle"
 	if routed {
 		out.Name += ", behind a router"
 	}
 	defer after(ctx, &err, func(ctx context.Context) error {
-		err := w.Lab.DelNode(ctx, "n4")
+		err := w.Lab.DelNode(ctx, "n7")
 		_, settleErr := w.Settle(ctx, vxlan)
 		return errors.Join(err, settleErr)
 	})
 	l, err := w.Measure(ctx, Of(loss.DefaultSize, SameSegment, Routed), func(ctx context.Context) error {
-		_, err := w.crashDuring(ctx, vni7, func(ctx context.Context) error { return w.Lab.AddNode(ctx, "n4", routed) })
+		_, err := w.crashDuring(ctx, vni7, func(ctx context.Context) error { return w.Lab.AddNode(ctx, "n7", routed) })
 		if err != nil {
 			return err
 		}
-		if err := w.Plug(ctx, "p4", "n4"); err != nil {
+		if err := w.Plug(ctx, "p7", "n7"); err != nil {
 			return err
 		}
-		return errors.Join(w.Reaches(ctx, "p4", "p1"), w.Reaches(ctx, "p4", "p2"), w.Reaches(ctx, "p1", "p4"))
+		return errors.Join(w.Reaches(ctx, "p7", "p1"), w.Reaches(ctx, "p7", "p2"), w.Reaches(ctx, "p1", "p7"))
 	})
 	out.take(l)
 	if err != nil {
 		return out, err
 	}
-	own := Path{From: "p1", To: "p4"}
+	own := Path{From: "p1", To: "p7"}
 	l, err = w.Measure(ctx, Of(loss.DefaultSize, own), func(ctx context.Context) error {
 		for _, c := range []Change{onLink, vxlan} {
 			if _, err := w.Settle(ctx, c); err != nil {
