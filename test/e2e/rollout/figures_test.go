@@ -107,4 +107,3 @@ func TestTroubleTellsOwnFromOthers(t *testing.T) {
 		t.Errorf("own %+v, others %+v", out.Own, out.Others)
 	}
 }
-
