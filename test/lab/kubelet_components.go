@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"net"
@@ -101,6 +102,10 @@ func (c *Cluster) writeNodeConf(s *state, n Node) error {
 		return err
 	}
 	for name, content := range files {
+		// kube-proxy ends when somebody writes its file, also when nothing changes in it.
+		if have, err := os.ReadFile(c.confPath(n.Name, name)); err == nil && bytes.Equal(have, content) {
+			continue
+		}
 		if err := os.WriteFile(c.confPath(n.Name, name), content, 0o644); err != nil {
 			return err
 		}
