@@ -195,6 +195,7 @@ func (c *Cluster) launch(comp component) error {
 		Log:   c.LogPath(comp.name),
 		Env:   environ(),
 		Place: ns.Place{PIDFD: pidfd},
+		Spawn: spawnCommand(comp),
 	})
 	return err
 }

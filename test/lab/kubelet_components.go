@@ -66,19 +66,28 @@ func (c *Cluster) kubeComponent(s *state, name string) (component, error) {
 	if ok && !known {
 		return component{}, fmt.Errorf("no node %s in the lab", node)
 	}
-	// What a node runs is in the node's control groups, as what its init would start.
-	joined := func(argv ...string) []string { return append([]string{c.helper, machine.JoinCommand}, argv...) }
 	switch kind + "/" {
 	case containerdPrefix:
-		return component{name, node, joined(c.nodeBin("containerd"), "--config="+c.confPath(node, "containerd.toml")), "unix:" + kubeconf.ContainerdSocket}, nil
+		return component{name, node, []string{c.nodeBin("containerd"), "--config=" + c.confPath(node, "containerd.toml")}, "unix:" + kubeconf.ContainerdSocket}, nil
 	case kubeletPrefix:
 		args := kubeconf.KubeletArgs(node, n.Addrs(), c.confPath(node, "kubelet.json"), c.Credentials(name))
-		return component{name, node, joined(append([]string{c.nodeBin("kubelet")}, args...)...), kubeconf.KubeletHealth}, nil
+		return component{name, node, append([]string{c.nodeBin("kubelet")}, args...), kubeconf.KubeletHealth}, nil
 	case proxyPrefix:
-		return component{name, node, joined(c.nodeBin("kube-proxy"), "--config="+c.confPath(node, "kube-proxy.json")), kubeconf.ProxyHealth}, nil
+		return component{name, node, []string{c.nodeBin("kube-proxy"), "--config=" + c.confPath(node, "kube-proxy.json")}, kubeconf.ProxyHealth}, nil
 	}
 	return component{}, fmt.Errorf("unknown component %q: want containerd/NODE, kubelet/NODE, kube-proxy/NODE, %s, %s, %s or %s",
 		name, ControllerManager, Scheduler, APIServer, ETCD)
+}
+
+// spawnCommand says how a component is started: what a node with a kubelet runs is in the node's control groups, as what its
+// init would start.
+func spawnCommand(comp component) string {
+	for _, prefix := range []string{containerdPrefix, kubeletPrefix, proxyPrefix} {
+		if strings.HasPrefix(comp.name, prefix) {
+			return machine.JoinCommand
+		}
+	}
+	return ""
 }
 
 func (c *Cluster) confPath(node, file string) string { return c.path("nodes", node, "conf", file) }

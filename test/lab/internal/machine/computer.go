@@ -8,15 +8,15 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
-	"syscall"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/hopsack-net/hopsack/test/lab/internal/cgroup"
+	"github.com/hopsack-net/hopsack/test/lab/internal/proc"
 )
 
-// JoinCommand is the hidden subcommand of the helper program that becomes another one in the machine's control groups; it
-// calls Join.
+// JoinCommand is the hidden subcommand of the helper program that starts another one in the machine's control groups; it
+// calls Join. It takes the place of proc.SpawnCommand.
 const JoinCommand = "run-joined"
 
 // Computer makes a machine one that a container runtime and a kubelet can run on.
@@ -145,35 +145,29 @@ func (c *Computer) fakeSysctls() error {
 	return nil
 }
 
-// Join moves the caller, which runs on a machine, to the machine's control groups and becomes argv. It returns only on
-// failure.
+// Join is proc.Spawn for what belongs to the machine itself: it moves the caller, which runs on the machine, to the machine's
+// control groups before it starts argv.
 func Join(argv []string) error {
-	if len(argv) == 0 {
-		return errors.New("join: no command given; this command is for the lab itself")
-	}
 	// What is mounted here has the machine's own group as its root.
-	dirs, err := filepath.Glob("/sys/fs/cgroup/*/cgroup.procs")
+	files, err := filepath.Glob("/sys/fs/cgroup/*/cgroup.procs")
 	if err != nil {
 		return err
 	}
 	var own []cgroup.Hierarchy
-	for _, file := range dirs {
+	for _, file := range files {
 		own = append(own, cgroup.Hierarchy{Dir: filepath.Dir(file)})
 	}
 	if err := cgroup.Join(own); err != nil {
 		return err
 	}
+	// A process that asks for its group must see it as the machine does. It is started by this thread, so it inherits that.
 	runtime.LockOSThread()
 	fd, err := unix.Open("/proc/1/ns/cgroup", unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return err
 	}
-	// A process that shows its group must show it as the machine sees it. The thread that calls exec becomes the process.
 	if err := unix.Setns(fd, unix.CLONE_NEWCGROUP); err != nil {
 		return fmt.Errorf("enter control group namespace: %w", err)
 	}
-	if err := syscall.Exec(argv[0], argv, os.Environ()); err != nil {
-		return fmt.Errorf("become %s: %w", argv[0], err)
-	}
-	return nil
+	return proc.Spawn(argv)
 }

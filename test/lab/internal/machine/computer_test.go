@@ -2,6 +2,7 @@ package machine
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -11,6 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/hopsack-net/hopsack/test/lab/internal/cgroup"
+	"github.com/hopsack-net/hopsack/test/lab/internal/ns"
+	"github.com/hopsack-net/hopsack/test/lab/internal/proc"
 )
 
 // newComputer returns the spec of a machine with everything a kubelet needs; its groups go with the test.
@@ -40,6 +43,29 @@ func newComputer(t *testing.T) Spec {
 	return s
 }
 
+// startJoined starts a process in the computer's control groups.
+func startJoined(t *testing.T, store proc.Store, r proc.Record, self string) proc.Record {
+	t.Helper()
+	fd, err := r.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	joined, err := store.Start(self, proc.Command{
+		Name: "joined", Argv: []string{"/bin/sleep", "61"}, Log: filepath.Join(t.TempDir(), "log"),
+		Place: ns.Place{PIDFD: fd}, Spawn: JoinCommand,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return joined
+}
+
+func equalLines(text string) bool {
+	lines := strings.Split(strings.TrimSpace(text), "\n")
+	return len(lines) == 2 && lines[0] == lines[1]
+}
+
 func TestComputer(t *testing.T) {
 	s := newComputer(t)
 	_, store := newSpec(t)
@@ -53,10 +79,20 @@ func TestComputer(t *testing.T) {
 	}
 	r := startMachine(t, s, store)
 	got := run(t, r, `cat /etc/hostname /proc/sys/kernel/panic; wc -c </etc/resolv.conf; mkdir /sys/fs/cgroup/pids/below
-		echo x >/opt/hopsack-test; echo x >/var/lib/kubelet/hopsack-test; findmnt -no PROPAGATION /
-		`+self+` `+JoinCommand+` /bin/cat /proc/self/cgroup | grep -v ^0: | cut -d : -f 3 | sort -u`)
-	if want := "box\n17\n0\nshared\n/\n"; got != want {
+		echo x >/opt/hopsack-test; echo x >/var/lib/kubelet/hopsack-test; findmnt -no PROPAGATION /`)
+	if want := "box\n17\n0\nshared\n"; got != want {
 		t.Errorf("got %q, want %q", got, want)
+	}
+	joined := startJoined(t, store, r, self)
+	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", joined.PID))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := strings.Count(string(raw), "/hopsack-test-computer\n"); got != len(s.Computer.Cgroups) {
+		t.Errorf("what was started joined is in %d of %d groups:\n%s", got, len(s.Computer.Cgroups), raw)
+	}
+	if got := run(t, r, "readlink /proc/1/ns/cgroup; readlink /proc/$(pgrep -xn sleep)/ns/cgroup"); !equalLines(got) {
+		t.Errorf("namespaces of control groups: got %s", got)
 	}
 	if after, err := os.ReadFile("/proc/sys/kernel/panic"); err != nil || string(after) != string(before) {
 		t.Errorf("the host's kernel.panic: got %q, %v; it was %q", after, err, before)

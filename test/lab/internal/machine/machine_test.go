@@ -23,8 +23,11 @@ func TestMain(m *testing.M) {
 		os.Exit(1)
 	}
 	if len(os.Args) > 1 && os.Args[1] == JoinCommand {
-		fmt.Fprintln(os.Stderr, Join(os.Args[2:]))
-		os.Exit(1)
+		if err := Join(os.Args[2:]); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
 	}
 	os.Exit(m.Run())
 }

@@ -33,6 +33,8 @@ type Command struct {
 	Env []string
 	// Place is where it runs.
 	Place ns.Place
+	// Spawn is the hidden subcommand of the helper that calls Spawn in the end; empty: SpawnCommand.
+	Spawn string
 }
 
 // Start starts c in a session of its own, so that it outlives the caller, and saves its record in s.
@@ -76,7 +78,11 @@ func spawn(helper string, c Command) (int, error) {
 	}
 	defer unix.Close(pair[0])
 	theirs := os.NewFile(uintptr(pair[1]), "spawn")
-	cmd := exec.Command(helper, append([]string{SpawnCommand}, c.Argv...)...)
+	hidden := c.Spawn
+	if hidden == "" {
+		hidden = SpawnCommand
+	}
+	cmd := exec.Command(helper, append([]string{hidden}, c.Argv...)...)
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.ExtraFiles = []*os.File{theirs}
 	cmd.Dir = "/"
