@@ -197,7 +197,11 @@ func (c *Cluster) launch(comp component) error {
 		Place: ns.Place{PIDFD: pidfd},
 		Spawn: spawnCommand(comp),
 	})
-	return err
+	if err != nil {
+		// One that ends at once has said why.
+		return fmt.Errorf("%w; the end of %s:\n%s", err, c.LogPath(comp.name), tail(c.LogPath(comp.name)))
+	}
+	return nil
 }
 
 // ready waits until comp is healthy; it gives up as soon as the process has ended.
