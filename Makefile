@@ -8,9 +8,11 @@ SHELL := /bin/bash
 # One build cache for programs and tests, and static binaries that run in any image: no cgo anywhere.
 export CGO_ENABLED := 0
 
-GO_BUILD := go build -trimpath -buildvcs=false -ldflags='-s -w'
+GO_BUILD = go build -trimpath -buildvcs=false -ldflags='-s -w -X github.com/hopsack-net/hopsack/internal/version.Version=$(VERSION)'
 GO_TOOL := go tool -modfile=hack/tools/go.mod
 CNI_PLUGINS := $(addprefix github.com/containernetworking/plugins/plugins/,main/bridge main/loopback ipam/host-local meta/portmap)
+# The release, from the one place that has it: the tag of the images in the manifests.
+VERSION ?= $(shell awk '$$1 == "newTag:" {print $$2; exit}' config/default/kustomization.yaml)
 # Namespaces, devices and nftables take root; building does not.
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo -E env PATH=$(PATH))
 
@@ -70,8 +72,12 @@ bench-rollout: deps lab ## Change backends under traffic, with crashes and parti
 	@$(SUDO) bin/bench $(ROLLOUT) rollout
 
 .PHONY: image
-image: ## Container images (they come with the work on real clusters).
-	@echo 'make image: there are no images yet; they arrive with the work on real clusters.' >&2; exit 1
+image: ## Make OCI images, kubectl-hopsack and node archives in dist/, without Docker (IMAGE="-only agent -platforms linux/amd64").
+	@go run ./hack/image -version $(VERSION) $(IMAGE)
+
+.PHONY: image-twice
+image-twice: image ## Make them again from a copy of the sources with an empty build cache, and compare.
+	@hack/image/twice.sh $(VERSION) $(IMAGE)
 
 .PHONY: clean
 clean: ## Take the lab down and remove everything built.
