@@ -177,7 +177,7 @@ func powerOff(t *testing.T, c *lab.Cluster, node string) {
 	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	err = c.Wait(t.Context(), "the machine to end", func() (bool, error) { return !c.Running(lab.Agent(node)), nil })
+	err = c.Wait(t.Context(), "the machine to end", func() (bool, error) { return !c.Running(lab.Agent(node)) && !c.Running("machine/"+node), nil })
 	if err != nil {
 		t.Fatal(err)
 	}
