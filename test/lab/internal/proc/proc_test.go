@@ -143,6 +143,32 @@ func TestZombieIsNotAlive(t *testing.T) {
 	_ = cmd.Wait()
 }
 
+func TestStop(t *testing.T) {
+	r := start(t, Store{Dir: t.TempDir()}, "exec sleep 60")
+	for range 2 {
+		if err := r.Stop(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if !r.Stopped() || !r.Alive() {
+		t.Errorf("stopped %t, alive %t; want both", r.Stopped(), r.Alive())
+	}
+	if err := r.Signal(unix.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(10 * time.Second); r.Stopped(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("it does not go on")
+		}
+	}
+	if err := r.End(t.Context(), unix.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Stop(t.Context()); !errors.Is(err, ErrGone) || r.Stopped() {
+		t.Errorf("stop of a process that is gone: %v, stopped %t; want ErrGone", err, r.Stopped())
+	}
+}
+
 func TestEndGivesUp(t *testing.T) {
 	r := start(t, Store{Dir: t.TempDir()}, `trap "" TERM; echo; while :; do sleep 0.05; done`)
 	time.Sleep(100 * time.Millisecond)
