@@ -25,7 +25,8 @@ type KubeletOptions struct {
 	// ClusterCIDR is where pods get their addresses from, which kube-proxy and the control plane's router are told; zero: what
 	// the lab has, else 10.244.0.0/16.
 	ClusterCIDR netip.Prefix
-	// AllocateNodeCIDRs has kube-controller-manager give every Node a podCIDR out of ClusterCIDR. It is decided by the first Up.
+	// AllocateNodeCIDRs has kube-controller-manager give every Node a podCIDR out of ClusterCIDR; false: what the lab has, else
+	// nobody does.
 	AllocateNodeCIDRs bool
 	// Images are OCI archives to import on every node, those that join later included.
 	Images []string
@@ -59,6 +60,9 @@ func (s *state) mergeKubelet(o *KubeletOptions, exists bool) error {
 		}
 	}
 	k := s.Kubelet
+	if o.AllocateNodeCIDRs && !k.AllocateNodeCIDRs {
+		return errors.New("the lab is up without podCIDRs on its Nodes: take it down first with `lab down`")
+	}
 	switch o.ProxyMode {
 	case "":
 	case ProxyNFTables, ProxyIPTables, ProxyNone:

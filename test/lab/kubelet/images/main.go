@@ -42,7 +42,8 @@ func images() map[string]image {
 			fill:   program("coredns"),
 		},
 		"agnhost": {
-			names: []string{"registry.k8s.io/e2e-test-images/agnhost:2.63.0"},
+			// The second is the one that tests of an upgrade begin with.
+			names: []string{"registry.k8s.io/e2e-test-images/agnhost:2.63.0", "registry.k8s.io/e2e-test-images/agnhost:2.55"},
 			config: oci.Config{
 				Entrypoint: []string{"/agnhost"}, Cmd: []string{"pause"},
 				Env: []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"},
@@ -50,7 +51,8 @@ func images() map[string]image {
 			fill: fillAgnhost,
 		},
 		"busybox": {
-			names: []string{"registry.k8s.io/e2e-test-images/busybox:1.37.0-1"},
+			// Two of the tests' images hold nothing that this one does not.
+			names: []string{"registry.k8s.io/e2e-test-images/busybox:1.37.0-1", "registry.k8s.io/e2e-test-images/glibc-dns-testing:2.0.0"},
 			config: oci.Config{
 				Entrypoint: []string{"/bin/sh"},
 				Env:        []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"},
