@@ -25,9 +25,14 @@ deps: ## Install what this machine lacks, or list what is missing.
 	@hack/deps.sh
 
 .PHONY: generate
-generate: ## Regenerate deepcopy functions and CRDs from the markers in api/.
+generate: ## Regenerate deepcopy functions and CRDs from the markers in api/, and the Helm chart from config/.
 	$(GO_TOOL) controller-gen object paths=./api/...
 	$(GO_TOOL) controller-gen crd paths=./api/... output:crd:dir=config/crd/bases
+	go run ./hack/chart
+
+.PHONY: manifests
+manifests: ## Write dist/install.yaml, everything in one file for kubectl apply, and the chart.
+	go run ./hack/chart -install dist/install.yaml
 
 .PHONY: verify
 verify: ## Check that generated files are current, format, vet, lint, layering, size limits, manifests, go.mod.
