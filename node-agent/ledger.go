@@ -80,8 +80,12 @@ type entry struct {
 	inFlight bool
 	// finding is why it fails.
 	finding probe.Finding
-	// trialMisses are the misses since the revision in force is on trial.
+	// trialMisses are the misses in a row since the revision in force is on trial.
 	trialMisses int
+	// asked is when it was asked last, failed when it failed last. suspect says that the peer was there before the ask that failed,
+	// by an answer over the revision that was left.
+	asked, failed time.Time
+	suspect       bool
 	// checking says that a check waits for the peer, checkMisses how often it has missed in that check.
 	checking    bool
 	checkMisses int
@@ -170,7 +174,7 @@ func (l *ledger) set(want assignment, now time.Time) {
 	if want.Previous != "" && (want.Previous != l.want.Previous || want.Transmit != l.want.Transmit) {
 		l.trialSince = now
 		for _, e := range l.entries {
-			e.trialMisses = 0
+			e.trialMisses, e.suspect = 0, false
 		}
 	}
 	if want.Gate && !l.want.Gate { // the node has another endpoint: what peers answered at the last one says nothing
@@ -239,16 +243,18 @@ func (l *ledger) urgencyOf(e *entry) urgency {
 		switch {
 		case l.doubtsTrial(e):
 			return trust
-		case !e.proven && e.key.Revision != l.want.Transmit:
+		case e.key.Revision != l.want.Transmit && (!e.proven || e.failures > 0):
 			return prove
 		case !e.proven:
 			return renew
+		case e.key.Revision != l.want.Transmit && l.want.Previous == "":
+			return watch // a rollout may be held for days, and then go by what was found
 		}
 	case desired.ProbeDirect:
 		switch {
 		case l.doubtsTrial(e), e.proven && e.failures > 0:
 			return trust
-		case e.proven && e.key.Revision != l.want.Transmit:
+		case e.proven && e.key.Revision != l.want.Transmit && l.want.Previous != "":
 			return never
 		case !e.proven && e.failures < failingAfter:
 			return prove
@@ -256,16 +262,6 @@ func (l *ledger) urgencyOf(e *entry) urgency {
 		return watch
 	}
 	return never
-}
-
-// doubtsTrial says that an entry is a path that the revision on trial took the place of, to a peer that is not reached any
-// more: whether that path still works tells a dead peer from a bad revision.
-func (l *ledger) doubtsTrial(e *entry) bool {
-	if l.want.Previous == "" || e.key.Revision != l.want.Previous || e.answered.After(l.trialSince) || e.trialMisses >= failingAfter {
-		return false
-	}
-	current := l.current(e.key.Node)
-	return current != nil && !current.proven && (current.noPath != "" || current.failures > 0)
 }
 
 // current is the entry of a node over the routes in force, or nil.
@@ -316,7 +312,7 @@ func (l *ledger) take(now time.Time) (e *entry, wait time.Duration) {
 	} else {
 		l.nextProve = now.Add(provePace)
 	}
-	best.inFlight = true
+	best.inFlight, best.asked = true, now
 	return best, 0
 }
 
@@ -327,7 +323,7 @@ const forever = time.Hour
 func (l *ledger) answer(e *entry, a probe.Answer, now time.Time) (diagnose bool) {
 	if a.OK {
 		e.proven, e.answered, e.rtt = true, now, a.RTT
-		e.failures, e.misses, e.finding = 0, 0, probe.Finding{}
+		e.failures, e.misses, e.trialMisses, e.suspect, e.finding = 0, 0, 0, false, probe.Finding{}
 		e.due = now.Add(jitter(recheckEvery))
 		l.checked(e, true)
 		return false
@@ -341,12 +337,8 @@ func (l *ledger) answer(e *entry, a probe.Answer, now time.Time) (diagnose bool)
 		e.proven = false
 	}
 	e.due = now.Add(jitter(backoff(e.misses)))
-	if e.key.Kind == desired.ProbeCurrent && e.misses == 1 && l.want.Previous != "" {
-		for _, other := range l.byPeer[e.key.Node] { // is it the revision on trial, or the peer?
-			if other.key.Revision == l.want.Previous {
-				other.due = now
-			}
-		}
+	if e.failed = now; e.key.Kind == desired.ProbeCurrent && l.want.Previous != "" {
+		l.suspect(e, now)
 	}
 	l.checked(e, false)
 	return !a.Unprepared && e.failing()

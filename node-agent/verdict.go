@@ -66,7 +66,7 @@ func (l *ledger) trial() trial {
 		case current.noPath == "" && current.failures < failingAfter:
 			t.Reached = false
 		default:
-			switch l.previously(target.Node) {
+			switch l.previously(current) {
 			case answers:
 				t.Failing = append(t.Failing, current.report())
 				t.Reached = false
@@ -88,18 +88,51 @@ const (
 	dead
 )
 
-func (l *ledger) previously(node string) liveness {
+// previously says what is known of a peer over the paths that the revision on trial took the place of. That it answers tells
+// against the revision only if it was there before and after an ask that failed: a peer whose agent starts anew answers nothing
+// for a moment, over either.
+func (l *ledger) previously(current *entry) liveness {
 	out := dead
-	for _, e := range l.byPeer[node] {
+	for _, e := range l.byPeer[current.key.Node] {
 		switch {
-		case e.key.Revision != l.want.Previous || e.noPath != "":
-		case e.answered.After(l.trialSince):
-			return answers
+		case e.key.Revision != l.want.Previous || e.key.Kind == desired.ProbeCurrent || e.noPath != "":
+		case l.sure(current, e):
+			if current.noPath != "" || current.suspect {
+				return answers
+			}
+			out = unknown // the next ask tells
 		case e.trialMisses < failingAfter:
 			out = unknown
 		}
 	}
 	return out
+}
+
+// sure says that a path which was left answered since the revision is on trial, and since the peer failed over the one in force.
+func (l *ledger) sure(current, left *entry) bool {
+	return left.answered.After(l.trialSince) && (current.noPath != "" || left.answered.After(current.failed))
+}
+
+// suspect notes that a peer failed over the routes on trial: whether it is there is asked again, over the paths that were left.
+func (l *ledger) suspect(current *entry, now time.Time) {
+	for _, e := range l.byPeer[current.key.Node] {
+		if e.key.Revision == l.want.Previous && e.key.Kind != desired.ProbeCurrent {
+			current.suspect = current.suspect || e.answered.After(l.trialSince) && !e.answered.After(current.asked)
+			if e.trialMisses < failingAfter {
+				e.due = now
+			}
+		}
+	}
+}
+
+// doubtsTrial says that an entry is a path that the revision on trial took the place of, to a peer that is not reached any
+// more: whether that path still works tells a dead peer from a bad revision.
+func (l *ledger) doubtsTrial(e *entry) bool {
+	if l.want.Previous == "" || e.key.Revision != l.want.Previous || e.trialMisses >= failingAfter {
+		return false
+	}
+	current := l.current(e.key.Node)
+	return current != nil && !current.proven && (current.noPath != "" || current.failures > 0) && !l.sure(current, e)
 }
 
 // verifications say, by revision, which peers are proven to be reached over its own paths.

@@ -126,8 +126,8 @@ func TestVerifierTellsTheLoop(t *testing.T) {
 		if n := kicks.Load(); n != before {
 			t.Errorf("%d passes asked for by nothing", n-before)
 		}
-		if n := p.count(&p.asked); n != asked {
-			t.Errorf("%d asks about what is proven", n-asked)
+		if n := p.count(&p.asked) - asked; n > 125 {
+			t.Errorf("%d asks in a minute about what is proven, want one per second for each of 2 peers", n)
 		}
 	})
 }
