@@ -15,6 +15,7 @@ suite=trixie
 mirror=${DEBIAN_MIRROR:-http://deb.debian.org}
 snapshot=${DEBIAN_SNAPSHOT:+/$DEBIAN_SNAPSHOT}
 keyring=/usr/share/keyrings/debian-archive-keyring.gpg
+[[ -r ${keyring} ]] || keyring=${keyring%.gpg}.pgp # its name in newer releases
 
 die() { printf 'debs: %s\n' "$*" >&2; exit 1; }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -20,6 +21,12 @@ var agentPrograms = []string{
 	// The copyright files of packages refer to them.
 	"usr/share/common-licenses/*",
 }
+
+// searchPath is where programs are in the images.
+const searchPath = "/usr/sbin:/usr/bin"
+
+// nobody is whom the controller runs as: it needs nothing of the node, and no file but its own.
+const nobody = "65532:65532"
 
 // merged are the folders that Debian has moved into usr; programs name their dynamic linker by the old path.
 var merged = []string{"bin", "lib", "lib64", "sbin"}
@@ -50,8 +57,7 @@ func (b *builder) controllerImage() error {
 		if err != nil {
 			return err
 		}
-		// Nobody's: it needs nothing of the node, and no file but its own.
-		image.Config.User = "65532:65532"
+		image.Config.User = nobody
 		archive.Images = append(archive.Images, image)
 	}
 	return b.writeArchive("hopsack-controller", archive)
@@ -139,7 +145,7 @@ func (b *builder) image(platform, program string, trees ...*oci.Tree) (oci.Image
 		Platform: oci.Platform{OS: system, Architecture: architecture},
 		Config: oci.Config{
 			Entrypoint: []string{"/usr/bin/" + program},
-			Env:        []string{"PATH=/usr/sbin:/usr/bin"},
+			Env:        []string{"PATH=" + searchPath},
 			WorkingDir: "/",
 			Labels: map[string]string{
 				"org.opencontainers.image.title":    program,
@@ -148,6 +154,14 @@ func (b *builder) image(platform, program string, trees ...*oci.Tree) (oci.Image
 				"org.opencontainers.image.licenses": "Apache-2.0",
 			},
 		},
+	}
+	if b.opts.trees != "" {
+		// Docker's COPY makes a layer of its own of each folder.
+		for i, tree := range trees {
+			if err := tree.Write(filepath.Join(b.opts.trees, program, fmt.Sprint(i))); err != nil {
+				return image, err
+			}
+		}
 	}
 	if b.opts.revision != "" {
 		image.Config.Labels["org.opencontainers.image.revision"] = b.opts.revision

@@ -23,6 +23,7 @@ type options struct {
 	kubectl    []string
 	only       []string
 	compress   bool
+	trees      string
 }
 
 // products are what -only picks from.
@@ -58,6 +59,7 @@ func parse(args []string) (options, error) {
 	fs.StringVar(&kubectl, "kubectl-platforms", "darwin/amd64,darwin/arm64,linux/amd64,linux/arm64,windows/amd64", "platforms of kubectl-hopsack")
 	fs.StringVar(&only, "only", strings.Join(products, ","), "what to make")
 	fs.BoolVar(&o.compress, "compress", true, "compress layers; without, archives are made and imported faster")
+	fs.StringVar(&o.trees, "trees", "", "`folder` to write the files of images to as well, one folder per layer, for the Dockerfile; with one platform only")
 	if err := fs.Parse(args); err != nil {
 		return o, err
 	}

@@ -170,6 +170,32 @@ func decode(t *testing.T, data []byte, into any) {
 	}
 }
 
+// The Dockerfile cannot be built here: what it says of the images must be what the images say of themselves.
+func TestDockerfile(t *testing.T) {
+	data, err := os.ReadFile(filepath.Join("..", "..", "Dockerfile"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, stages, _ := strings.Cut(string(data), "FROM scratch AS controller\n")
+	controller, agent, ok := strings.Cut(stages, "FROM scratch AS agent\n")
+	if !ok {
+		t.Fatal("the Dockerfile has no stages controller and agent")
+	}
+	for stage, want := range map[string][]string{
+		controller: {"COPY --from=build /out/hopsack-controller/1/ /\n", "USER " + nobody + "\n", "ENV PATH=" + searchPath + "\n", `ENTRYPOINT ["/usr/bin/hopsack-controller"]`},
+		agent:      {"COPY --from=build /out/hopsack-agent/2/ /\n", "ENV PATH=" + searchPath + "\n", `ENTRYPOINT ["/usr/bin/hopsack-agent"]`},
+	} {
+		for _, line := range want {
+			if !strings.Contains(stage, line) {
+				t.Errorf("the Dockerfile lacks %q in:\n%s", line, stage)
+			}
+		}
+	}
+	if strings.Contains(agent, "USER") || strings.Contains(agent, "/3/") {
+		t.Errorf("the stage of the agent says more than its image:\n%s", agent)
+	}
+}
+
 // The smallest program, from here and from a copy of its sources in another folder: neither place may show.
 func TestGoBuildTwice(t *testing.T) {
 	t.Chdir(filepath.Join("..", ".."))

@@ -272,3 +272,32 @@ func TestWriteFileLeavesNothingHalf(t *testing.T) {
 		t.Errorf("got %s, want %s, %v", sum, want, err)
 	}
 }
+
+func TestTreeWrite(t *testing.T) {
+	var lower, upper Tree
+	lower.Symlink("lib", "usr/lib")
+	lower.Data("usr/lib/a.so", []byte("a"), 0o644)
+	upper.Data("usr/bin/tool", []byte("tool"), 0o755)
+	upper.Dir("tmp", fs.ModeSticky|0o777)
+	dir := t.TempDir()
+	for _, tree := range []*Tree{&lower, &upper} {
+		if err := tree.Write(dir); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var again Tree
+	if err := again.Merge("", dir); err != nil {
+		t.Fatal(err)
+	}
+	layer, err := again.Layer(false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"lib 777 -> usr/lib", "tmp/ 1777", "usr/ 755", "usr/bin/ 755", "usr/bin/tool 755 tool", "usr/lib/ 755", "usr/lib/a.so 644 a"}
+	if diff := cmp.Diff(want, list(t, layer.data)); diff != "" {
+		t.Errorf("written (-want +got):\n%s", diff)
+	}
+	if err := lower.Write(dir); err == nil {
+		t.Error("a link was written over another one")
+	}
+}

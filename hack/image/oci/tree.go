@@ -158,3 +158,42 @@ func (e entry) content() ([]byte, error) {
 func clean(name string) string {
 	return strings.TrimPrefix(path.Clean("/"+name), "/")
 }
+
+// Write puts the tree into the folder dir, which may exist and be filled by other trees: what `docker build` copies. Everything
+// belongs to whoever calls it.
+func (t *Tree) Write(dir string) error {
+	names, err := t.names()
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		e, at := t.get(name), filepath.Join(dir, filepath.FromSlash(name))
+		if err := writeEntry(at, e); err != nil {
+			return fmt.Errorf("write %s: %w", at, err)
+		}
+	}
+	return nil
+}
+
+func writeEntry(at string, e entry) error {
+	switch {
+	case e.mode.IsDir():
+		if err := os.MkdirAll(at, 0o755); err != nil {
+			return err
+		}
+		return os.Chmod(at, e.mode&(fs.ModePerm|fs.ModeSticky))
+	case e.mode&fs.ModeSymlink != 0:
+		return os.Symlink(e.target, at)
+	}
+	if err := os.MkdirAll(filepath.Dir(at), 0o755); err != nil {
+		return err
+	}
+	content, err := e.content()
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(at, content, 0o600); err != nil {
+		return err
+	}
+	return os.Chmod(at, e.mode.Perm())
+}
