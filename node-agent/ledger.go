@@ -86,6 +86,9 @@ type entry struct {
 	// by an answer over the revision that was left.
 	asked, failed time.Time
 	suspect       bool
+	// losses counts how often a direct path was given up in a row, each within lossesLast of the one before, the last at lost.
+	losses int
+	lost   time.Time
 	// checking says that a check waits for the peer, checkMisses how often it has missed in that check.
 	checking    bool
 	checkMisses int
@@ -321,6 +324,10 @@ const forever = time.Hour
 
 // answer takes up what came of asking. It says whether the entry is to be diagnosed: it fails, and nobody knows why.
 func (l *ledger) answer(e *entry, a probe.Answer, now time.Time) (diagnose bool) {
+	if a.OK && e.held(now) {
+		e.answered, e.rtt, e.misses, e.trialMisses, e.due = now, a.RTT, 0, 0, now.Add(jitter(recheckEvery))
+		return false
+	}
 	if a.OK {
 		e.proven, e.answered, e.rtt = true, now, a.RTT
 		e.failures, e.misses, e.trialMisses, e.suspect, e.finding = 0, 0, 0, false, probe.Finding{}
@@ -334,7 +341,7 @@ func (l *ledger) answer(e *entry, a probe.Answer, now time.Time) (diagnose bool)
 		e.failures++
 	}
 	if e.failures >= e.patience() {
-		e.proven = false
+		e.lose(now)
 	}
 	e.due = now.Add(jitter(backoff(e.misses)))
 	if e.failed = now; e.key.Kind == desired.ProbeCurrent && l.want.Previous != "" {
