@@ -136,7 +136,9 @@ func (a *Agent) logSending(now sending) {
 func (a *Agent) judgeEndpoint(o *outcome) {
 	endpoint := o.view.endpoint()
 	switch {
-	case endpoint == "" || a.memory.proven == endpoint:
+	case endpoint == "":
+		o.unpublished = a.memory.proven == ""
+	case a.memory.proven == endpoint:
 	case o.view.alone() || o.results.Admitted:
 		a.memory.proven = endpoint
 	default:

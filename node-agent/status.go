@@ -35,6 +35,8 @@ type outcome struct {
 	commit  commit
 	// unproven says that not enough peers have answered yet for pods to start.
 	unproven bool
+	// unpublished says that the node is new, and that its peers cannot know it yet.
+	unpublished bool
 	// counts are the peers by path.
 	counts v1alpha1.PathCounts
 	// changes counts what was changed, by kind.
@@ -112,14 +114,20 @@ func conditions(o outcome) []metav1.Condition {
 				break
 			}
 		}
-		if o.unproven && ready.Status == metav1.ConditionTrue {
+		switch {
+		case ready.Status != metav1.ConditionTrue:
+		case o.unproven:
 			ready = condition(v1alpha1.ConditionReady, false, v1alpha1.ReasonUnproven, unprovenMessage)
+		case o.unpublished:
+			ready = condition(v1alpha1.ConditionReady, false, v1alpha1.ReasonUnproven, unpublishedMessage)
 		}
 	}
 	return append(out, ready)
 }
 
 const unprovenMessage = "fewer than half of the peers answer over the pod network: no pod is started on a node whose packets may get lost"
+
+const unpublishedMessage = "the node's lease is not published yet: no pod is started on a node that its peers do not know"
 
 func interfaceSelected(o outcome) metav1.Condition {
 	const t = v1alpha1.ConditionInterfaceSelected

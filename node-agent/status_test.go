@@ -73,6 +73,7 @@ func TestReadySaysWhatIsWrongFirst(t *testing.T) {
 		"not written": {func(o *outcome) { o.cni.Ours = false }, v1alpha1.ReasonNotWritten, "not written", true},
 		"lease gone":  {func(o *outcome) { o.view.NoSubnet = true }, v1alpha1.ReasonWaitingForSubnet, "lease is gone", true},
 		"joins":       {func(o *outcome) { o.unproven = true }, v1alpha1.ReasonUnproven, "half of the peers", true},
+		"is new":      {func(o *outcome) { o.unpublished = true }, v1alpha1.ReasonUnproven, "not published yet", true},
 		"torn down":   {func(o *outcome) { o.cleanedUp = true }, v1alpha1.ReasonCleanedUp, "nothing of hopsack", false},
 	} {
 		t.Run(name, func(t *testing.T) {
