@@ -44,7 +44,7 @@ A backend that hopsack does not have (wireguard, ipsec, ipip, extension, the clo
   kubectl hopsack convert -f kube-flannel.yml
   etcdctl get /coreos.com/network/config | kubectl hopsack convert
   kubectl hopsack convert -f net-conf.json --backend vxlan`,
-		Args:              cobra.NoArgs,
+		Args:              fileNeedsFlag,
 		ValidArgsFunction: cobra.NoFileCompletions,
 	}
 	f := cmd.Flags()
@@ -64,6 +64,14 @@ A backend that hopsack does not have (wireguard, ipsec, ipip, extension, the clo
 		return s.convert(cmd.Context(), *o, out)
 	}
 	return cmd
+}
+
+// fileNeedsFlag refuses arguments, and says where the file belongs that the first one most likely is.
+func fileNeedsFlag(_ *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	return fmt.Errorf("convert takes no arguments; a file is named with -f: kubectl hopsack convert -f %s", args[0])
 }
 
 func backends() []string {

@@ -160,8 +160,7 @@ func (c *converter) flags(in found) error {
 				if _, err := regexp.Compile(v); err != nil || len(v) > 240 {
 					return fmt.Errorf("--iface-regex: %q is not a regular expression of at most 240 characters", v)
 				}
-				// flannel looks for a match anywhere in the name, hopsack matches the whole name.
-				rules.Regexes = append(rules.Regexes, ".*(?:"+v+").*")
+				rules.Regexes = append(rules.Regexes, wholeName(v))
 			}
 		case "iface-can-reach":
 			addr, err := netip.ParseAddr(value)
@@ -221,4 +220,27 @@ func flagValues(args []string) map[string][]string {
 		out[name] = append(out[name], value)
 	}
 	return out
+}
+
+// wholeName turns an expression that flannel looks for anywhere in an interface's name into one that matches the whole name,
+// as hopsack's do: ^eth[0-9]+$ becomes eth[0-9]+, what people would have written here.
+func wholeName(expr string) string {
+	general := ".*(?:" + expr + ").*"
+	if strings.Contains(expr, "|") {
+		return general // ^ and $ may belong to one of the alternatives only
+	}
+	inner, first := strings.CutPrefix(expr, "^")
+	last := strings.HasSuffix(inner, "$") && !strings.HasSuffix(inner, `\$`)
+	if !first {
+		inner = ".*" + inner
+	}
+	if last {
+		inner = strings.TrimSuffix(inner, "$")
+	} else {
+		inner += ".*"
+	}
+	if _, err := regexp.Compile(inner); err != nil {
+		return general // an operator stood behind the anchor
+	}
+	return inner
 }

@@ -4,6 +4,7 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -187,4 +188,32 @@ func FuzzConvert(f *testing.F) {
 			t.Fatalf("%v in:\n%s", err, text)
 		}
 	})
+}
+
+// TestWholeName compares where flannel finds a match with where the result, anchored as hopsack anchors it, has one.
+func TestWholeName(t *testing.T) {
+	names := []string{"", "eth0", "eth10", "veth0", "eth", "bond0", "bond0.100", "ens3", "xens3", "ens3x", "a$", "a$b", "a"}
+	for expr, want := range map[string]string{
+		`^ens[0-9]+$`: `ens[0-9]+`,
+		`^bond`:       `bond.*`,
+		`eth`:         `.*eth.*`,
+		`0$`:          `.*0`,
+		`a\$`:         `.*a\$.*`,
+		`^eth|bond0$`: `.*(?:^eth|bond0$).*`,
+		`^(eth|ens)`:  `.*(?:^(eth|ens)).*`,
+		`^*eth`:       `.*(?:^*eth).*`,
+		`(?i)^ETH`:    `.*(?i)^ETH.*`,
+		``:            `.*.*`,
+	} {
+		got := wholeName(expr)
+		if got != want {
+			t.Errorf("wholeName(%q) = %q, want %q", expr, got, want)
+		}
+		found, whole := regexp.MustCompile(expr), regexp.MustCompile("^(?:"+got+")$")
+		for _, name := range names {
+			if got, want := whole.MatchString(name), found.MatchString(name); got != want {
+				t.Errorf("wholeName(%q) matches %q: %v, flannel: %v", expr, name, got, want)
+			}
+		}
+	}
 }
