@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 
@@ -102,8 +103,18 @@ func (c *Cluster) writeNodeConf(s *state, n Node) error {
 	if err != nil {
 		return err
 	}
+	spec, err := exec.Command(c.nodeBin("ctr"), "oci", "spec").Output()
+	if err != nil {
+		return fmt.Errorf("ask ctr for containerd's base specification: %w", err)
+	}
+	base, err := kubeconf.BaseSpec(spec)
+	if err != nil {
+		return err
+	}
+	const baseSpec = "base-spec.json"
 	files := map[string][]byte{
-		"containerd.toml": []byte(kubeconf.Containerd(c.nodeBin("runc"), c.nodeBin("containerd-shim-runc-v2"))),
+		"containerd.toml": []byte(kubeconf.Containerd(c.nodeBin("runc"), c.nodeBin("containerd-shim-runc-v2"), c.confPath(n.Name, baseSpec))),
+		baseSpec:          base,
 		"kubelet.json":    kubelet,
 		"kube-proxy.json": proxy,
 	}

@@ -192,6 +192,11 @@ func stepNetwork(t *testing.T, c *lab.Cluster) {
 	if got := kubectl(t, c, "exec", "waiting", "--", "sh", "-c", "ip -o -4 addr show eth0 | cut -d ' ' -f 7"); !strings.HasPrefix(got, "10.244.1.") {
 		t.Errorf("exec: got %q", got)
 	}
+	// The kubelet says which boot it is, and whoever runs in a container must not find another one.
+	boot := onNode(t, c, "n1", "cat /proc/sys/kernel/random/boot_id")
+	if got := kubectl(t, c, "exec", "waiting", "--", "cat", "/proc/sys/kernel/random/boot_id"); got != boot {
+		t.Errorf("boot ID in a container: got %q, want its node's, %q", got, boot)
+	}
 	if got := kubectl(t, c, "logs", "-n", "kube-system", "deploy/coredns"); !strings.Contains(got, "CoreDNS-") {
 		t.Errorf("logs: got %q", got)
 	}

@@ -36,8 +36,23 @@ func TestFilesAreWhatTheirReadersExpect(t *testing.T) {
 			t.Errorf("kube-proxy may change the machine's connection table: %v", got.Conntrack)
 		}
 	}
-	if got := Containerd("/bin/runc", "/bin/shim"); !strings.Contains(got, `sandbox = "`+PauseImage+`"`) || !strings.Contains(got, "SystemdCgroup = false") {
+	if got := Containerd("/bin/runc", "/bin/shim", "/base.json"); !strings.Contains(got, `sandbox = "`+PauseImage+`"`) || !strings.Contains(got, "SystemdCgroup = false") {
 		t.Errorf("containerd: got\n%s", got)
+	}
+}
+
+func TestBaseSpecKeepsWhatContainerdSays(t *testing.T) {
+	got, err := BaseSpec([]byte(`{"ociVersion":"1.3.0","mounts":[{"destination":"/proc"}]}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{`"ociVersion": "1.3.0"`, `"destination": "/proc"`, `"createContainer"`, `"proc/sys/kernel/random/boot_id"`} {
+		if !strings.Contains(string(got), want) {
+			t.Errorf("%s is missing in\n%s", want, got)
+		}
+	}
+	if _, err := BaseSpec([]byte("no JSON")); err == nil {
+		t.Error("what is no specification was taken for one")
 	}
 }
 

@@ -39,8 +39,9 @@ func Sysctls() map[string]string {
 	}
 }
 
-// Containerd is containerd's configuration file; runc and shim are the paths of its helpers.
-func Containerd(runc, shim string) string {
+// Containerd is containerd's configuration file; runc and shim are the paths of its helpers, baseSpec that of what every
+// container begins with (see BaseSpec).
+func Containerd(runc, shim, baseSpec string) string {
 	return fmt.Sprintf(`version = 3
 root = "/var/lib/containerd"
 state = "/run/containerd"
@@ -62,12 +63,31 @@ conf_dir = "/etc/cni/net.d"
 [plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runc]
 runtime_type = "io.containerd.runc.v2"
 runtime_path = %q
+base_runtime_spec = %q
 
 [plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runc.options]
 BinaryName = %q
 # A node has no systemd that could be asked for control groups.
 SystemdCgroup = false
-`, ContainerdSocket, PauseImage, shim, runc)
+`, ContainerdSocket, PauseImage, shim, baseSpec, runc)
+}
+
+// bootIDPath is where processes read which boot of their machine they run in.
+const bootIDPath = "/proc/sys/kernel/random/boot_id"
+
+// BaseSpec adds to the specification that containerd would begin with what containers of a node need: they mount a /proc of
+// their own, where the boot ID would be that of the machine and not the one that their node, and so its kubelet, has.
+func BaseSpec(spec []byte) ([]byte, error) {
+	var base map[string]any
+	if err := json.Unmarshal(spec, &base); err != nil {
+		return nil, fmt.Errorf("read containerd's base specification: %w", err)
+	}
+	// Such a hook runs in the container's root directory, before it becomes the root.
+	base["hooks"] = map[string]any{"createContainer": []any{map[string]any{
+		"path": "/bin/mount", "args": []string{"mount", "--bind", bootIDPath, strings.TrimPrefix(bootIDPath, "/")},
+		"env": []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin"},
+	}}}
+	return encode(base)
 }
 
 // Kubelet is a kubelet's configuration file; clientCA is the path of the authority whose clients it believes.
