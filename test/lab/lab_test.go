@@ -53,6 +53,7 @@ func TestLab(t *testing.T) {
 		{"components", stepComponents},
 		{"nodes come and go", stepNodes},
 		{"reboot", stepReboot},
+		{"power", stepPower},
 		{"pause", stepPause},
 		{"cut", stepCut},
 		{"node ready", stepNodeReady},
