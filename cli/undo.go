@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"reflect"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/duration"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -24,8 +26,8 @@ func newUndoCommand(s *session) *cobra.Command {
 		Use:   "undo",
 		Short: "Put back the backend and MTU of an earlier revision",
 		Long: `Put back the backend and MTU of an earlier revision: by default of the last one that every node used and that is not what
-the spec asks for now. It changes spec.backend and spec.mtu of the NetworkConfig and nothing else, and only if nobody changes
-the object at the same time. That is a change like any other: it is prepared, verified and rolled out, and it may be made while
+the spec asks for now. It changes spec.backend and spec.mtu of the NetworkConfig and, so that the next "kubectl apply" finds
+its way, what that command remembers of them; and only if nobody changes the object at the same time. That is a change like any other: it is prepared, verified and rolled out, and it may be made while
 another one is under way.
 
 Where git holds the NetworkConfig, change it there instead: the GitOps tool would put its own version back.`,
@@ -64,6 +66,7 @@ func (s *session) undo(ctx context.Context, c client.Client, to string, dry *dry
 	}
 	before := cfg.DeepCopy()
 	restore(&cfg.Spec, record)
+	keepApplied(cfg)
 	if err := dry.patch(ctx, c, cfg, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})); err != nil {
 		return err
 	}
@@ -129,6 +132,27 @@ func restore(spec *v1alpha1.NetworkConfigSpec, r v1alpha1.RevisionRecord) {
 	}
 	if spec.MTU != nil || r.MTU != 0 {
 		spec.MTU = &r.MTU
+	}
+}
+
+// keepApplied has the annotation of "kubectl apply" know of what restore wrote. The next apply takes away what stands there and
+// not in its file; what it never heard of would stay, and a backend of one type keep the settings of another. An annotation
+// that cannot be read is left as it is: kubectl says so, and going back must not fail for it.
+func keepApplied(cfg *v1alpha1.NetworkConfig) {
+	applied := map[string]any{}
+	if json.Unmarshal([]byte(cfg.Annotations[corev1.LastAppliedConfigAnnotation]), &applied) != nil {
+		return
+	}
+	spec, ok := applied["spec"].(map[string]any)
+	if !ok {
+		return // nothing of the spec was applied, so nothing of it will be taken away
+	}
+	spec["backend"] = cfg.Spec.Backend
+	if cfg.Spec.MTU != nil {
+		spec["mtu"] = *cfg.Spec.MTU
+	}
+	if out, err := json.Marshal(applied); err == nil {
+		cfg.Annotations[corev1.LastAppliedConfigAnnotation] = string(out) + "\n"
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -84,6 +85,39 @@ func TestGoBackTo(t *testing.T) {
 			got, err := goBackTo(cfg, tt.to)
 			if got.Revision != tt.want || (err == nil) != (tt.err == "") || err != nil && !strings.Contains(err.Error(), tt.err) {
 				t.Errorf("got %q, %v; want %q, %q", got.Revision, err, tt.want, tt.err)
+			}
+		})
+	}
+}
+
+// TestUndoTellsApply: the annotation that "kubectl apply" compares with holds what undo wrote, and the rest as it was.
+func TestUndoTellsApply(t *testing.T) {
+	tests := map[string]struct{ applied, want string }{
+		"applied": {`{"kind":"NetworkConfig","spec":{"backend":{"type":"udp","udp":{"port":7}},"network":"10.244.0.0/16"}}`,
+			`{"kind":"NetworkConfig","spec":{"backend":{"type":"host-gw"},"mtu":1400,"network":"10.244.0.0/16"}}` + "\n"},
+		"without spec": {`{"kind":"NetworkConfig"}`, `{"kind":"NetworkConfig"}`},
+		"broken":       {`{"kind":`, `{"kind":`},
+		"created":      {"", ""},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			cfg := &v1alpha1.NetworkConfig{ObjectMeta: metav1.ObjectMeta{Name: "default"},
+				Spec:   v1alpha1.NetworkConfigSpec{Network: "10.244.0.0/16", Backend: v1alpha1.Backend{Type: v1alpha1.BackendUDP}},
+				Status: v1alpha1.NetworkConfigStatus{History: history("aaaa")}}
+			if tt.applied != "" {
+				cfg.Annotations = map[string]string{corev1.LastAppliedConfigAnnotation: tt.applied}
+			}
+			c := newFake(t, interceptor.Funcs{}, cfg)
+			s := &session{IOStreams: genericiooptions.NewTestIOStreamsDiscard()}
+			if err := s.undo(t.Context(), c, "", &dryRun{value: "none"}); err != nil {
+				t.Fatal(err)
+			}
+			var got v1alpha1.NetworkConfig
+			if err := c.Get(t.Context(), client.ObjectKeyFromObject(cfg), &got); err != nil {
+				t.Fatal(err)
+			}
+			if got := got.Annotations[corev1.LastAppliedConfigAnnotation]; got != tt.want {
+				t.Errorf("annotation:\n got %s\nwant %s", got, tt.want)
 			}
 		})
 	}

@@ -71,8 +71,9 @@ type NetworkConfigSpec struct {
 	// +kubebuilder:validation:Maximum=31536000
 	RetentionSeconds *int32 `json:"retentionSeconds,omitempty"`
 
-	// backend says how packets travel between nodes.
+	// backend says how packets travel between nodes. Server-side apply replaces it as a whole.
 	// +required
+	// +structType=atomic
 	Backend Backend `json:"backend,omitzero"`
 
 	// mtu is the largest packet, in bytes, that pods send to other nodes; 0 (default) means the underlay's MTU minus the

@@ -7,6 +7,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/hopsack-net/hopsack/api/v1alpha1"
 	"github.com/hopsack-net/hopsack/cli"
@@ -228,6 +230,36 @@ func TestUndo(t *testing.T) {
 	}
 	if out, _, code := runToEnd(t, "rollout", "history"); code != 0 || !strings.Contains(out, "dddd4444   1            udp") {
 		t.Errorf("history: got %d:\n%s", code, out)
+	}
+}
+
+// TestUndoIsTakenBackByGit: a tool that applies on the server's side gets its own backend back, and no mixture of two types.
+func TestUndoIsTakenBackByGit(t *testing.T) {
+	empty(t)
+	git := &unstructured.Unstructured{Object: map[string]any{
+		"apiVersion": v1alpha1.GroupVersion.String(), "kind": "NetworkConfig", "metadata": map[string]any{"name": "default"},
+		"spec": map[string]any{"network": "10.244.0.0/16", "backend": map[string]any{"type": "udp", "udp": map[string]any{"port": int64(8285)}}},
+	}}
+	sync := func() {
+		t.Helper()
+		err := api.Apply(t.Context(), client.ApplyConfigurationFromUnstructured(git.DeepCopy()), client.ForceOwnership, client.FieldOwner("kustomize-controller"))
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	sync()
+	report(t, func(c *v1alpha1.NetworkConfig) {
+		c.Status.History = []v1alpha1.RevisionRecord{record("aaaa1111", v1alpha1.OutcomeCompleted, vxlanPort(4789), 0)}
+	})
+	if _, errOut, code := runToEnd(t, "rollout", "undo"); code != 0 {
+		t.Fatalf("undo: got %d %q", code, errOut)
+	}
+	if got := current(t).Spec.Backend; got.UDP != nil || got.VXLAN == nil {
+		t.Errorf("backend after undo: got %+v", got)
+	}
+	sync()
+	if got := current(t).Spec.Backend; got.Type != v1alpha1.BackendUDP || got.VXLAN != nil || got.UDP == nil {
+		t.Errorf("backend after git was applied again: got %+v", got)
 	}
 }
 
