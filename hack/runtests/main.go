@@ -24,7 +24,7 @@ type stage struct {
 func stages() []stage {
 	return []stage{
 		{name: "unit and kernel", parallel: "2", timeout: "10m"},
-		{name: "api", prefixes: []string{"test/crd", "test/cli", "test/controller"}, parallel: "1", timeout: "15m"},
+		{name: "api", prefixes: []string{"test/crd", "test/cli", "test/controller", "test/manifests", "hack/chart"}, parallel: "1", timeout: "15m"},
 		{name: "lab", prefixes: []string{"test/lab"}, parallel: "1", timeout: "20m"},
 		{name: "end to end", prefixes: []string{"test/e2e", "test/bench", "test/scale"}, parallel: "1", timeout: "40m"},
 	}
