@@ -4,12 +4,14 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/hopsack-net/hopsack/api/v1alpha1"
 	"github.com/hopsack-net/hopsack/internal/plan"
 )
 
@@ -50,8 +52,9 @@ func networkUnavailable(r plan.Report, now corev1.NodeCondition) (c corev1.NodeC
 func (p *pass) tellNode(ctx context.Context, name string) error {
 	node := p.snap.nodes[name]
 	have := nodeCondition(node, corev1.NodeNetworkUnavailable)
-	want, ok := networkUnavailable(p.cluster.NodeNetworks[name].Report, have)
-	if !ok || have == want {
+	nn := p.cluster.NodeNetworks[name]
+	want, ok := networkUnavailable(nn.Report, have)
+	if !ok || have == want || have.Reason == reasonUp && onlyFurther(nn) {
 		return nil
 	}
 	want.LastHeartbeatTime = metav1.NewTime(p.now)
@@ -69,6 +72,13 @@ func (p *pass) tellNode(ctx context.Context, name string) error {
 	p.wrote(kindNode, "status", target)
 	p.log(ctx).Info("Changed NetworkUnavailable", keyNode, name, keyReason, want.Reason)
 	return nil
+}
+
+// onlyFurther says that what the agent reports stands in the way of one of several revisions: of a change that is tried, which
+// must not keep pods from nodes whose network works.
+func onlyFurther(nn plan.NodeNetwork) bool {
+	further := []string{v1alpha1.ReasonForeignDevice, v1alpha1.ReasonForeignRule, v1alpha1.ReasonRevisionUnusable}
+	return len(nn.Revisions) > 1 && nn.Report.Known && slices.Contains(further, nn.Report.Reason)
 }
 
 // conditionPatch merges one condition by its type. A zero lastTransitionTime is left out, so that the present one stays.

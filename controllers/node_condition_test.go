@@ -5,6 +5,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/hopsack-net/hopsack/api/v1alpha1"
 	"github.com/hopsack-net/hopsack/internal/plan"
 )
 
@@ -31,6 +32,28 @@ func TestNetworkUnavailable(t *testing.T) {
 			got, ok := networkUnavailable(tc.report, tc.now)
 			if ok != (tc.status != "") || ok && (got.Status != tc.status || got.Reason != tc.reason) {
 				t.Errorf("got %v %s %s, want %q %s", ok, got.Status, got.Reason, tc.status, tc.reason)
+			}
+		})
+	}
+}
+
+// A change that cannot be prepared on a node does not keep pods from it: the network in use works.
+func TestOnlyFurther(t *testing.T) {
+	two := []plan.Revision{{ID: "a"}, {ID: "b"}}
+	for name, tc := range map[string]struct {
+		revisions []plan.Revision
+		reason    string
+		want      bool
+	}{
+		"a port that a further revision needs": {two, v1alpha1.ReasonRevisionUnusable, true},
+		"a device in its way":                  {two, v1alpha1.ReasonForeignDevice, true},
+		"a device in the way of the only one":  {two[:1], v1alpha1.ReasonForeignDevice, false},
+		"what is in use does not work":         {two, v1alpha1.ReasonProgrammingFailed, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := onlyFurther(plan.NodeNetwork{Revisions: tc.revisions, Report: plan.Report{Known: true, Word: "False", Reason: tc.reason}})
+			if got != tc.want {
+				t.Errorf("got %t, want %t", got, tc.want)
 			}
 		})
 	}

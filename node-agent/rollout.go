@@ -199,7 +199,8 @@ func (o outcome) prepared() []string {
 		return nil
 	}
 	doubtful := o.probeErr != nil || slices.ContainsFunc(o.problems, func(p desired.Problem) bool {
-		return p.Reason == v1alpha1.ReasonForeignDevice // whose it is cannot be told: only what has worked counts
+		// Whose the device is cannot be told, or what a probe would prove: only what has worked counts.
+		return p.Reason == v1alpha1.ReasonForeignDevice || p.Reason == v1alpha1.ReasonForeignRule || p.Reason == v1alpha1.ReasonRevisionUnusable
 	})
 	var out []string
 	for _, r := range o.view.Parsed.Revisions {

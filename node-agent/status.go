@@ -142,6 +142,9 @@ func programmed(o outcome) metav1.Condition {
 	if o.view.NoSubnet {
 		return condition(t, false, v1alpha1.ReasonWaitingForSubnet, "the node's lease is gone: pods that run keep their network, no pod can start")
 	}
+	if o.err != nil && o.tunnelErr != nil && o.syncErr == nil && o.probeErr == nil && o.view.Parsed.Transmit.Backend.Type != v1alpha1.BackendUDP {
+		return condition(t, false, v1alpha1.ReasonRevisionUnusable, firstError(o.tunnelErr))
+	}
 	if o.err != nil {
 		return condition(t, false, v1alpha1.ReasonProgrammingFailed, firstError(o.err))
 	}

@@ -58,6 +58,11 @@ func TestReadySaysWhatIsWrongFirst(t *testing.T) {
 			o.err = o.syncErr
 		},
 			v1alpha1.ReasonProgrammingFailed, "add route (and 1 more errors)", false},
+		"tunnel of another revision": {func(o *outcome) {
+			o.tunnelErr = errors.New("bind: address already in use")
+			o.err = o.tunnelErr
+		},
+			v1alpha1.ReasonRevisionUnusable, "already in use", true},
 		"foreign route": {func(o *outcome) {
 			o.problems = []desired.Problem{{Reason: v1alpha1.ReasonForeignRoute, Message: "10.244.2.0/24"}}
 		},
@@ -130,6 +135,10 @@ func TestPrepared(t *testing.T) {
 		"tunnel does not open": {func(o *outcome) { o.tunnelErr, o.err = failed, failed }, []string{"rev-a", "rev-b"}},
 		"no prober":            {func(o *outcome) { o.probeErr, o.err = failed, failed }, []string{"rev-a"}},
 		"foreign device": {func(o *outcome) { o.problems = []desired.Problem{{Reason: v1alpha1.ReasonForeignDevice}} },
+			[]string{"rev-a"}},
+		"probes go elsewhere": {func(o *outcome) { o.problems = []desired.Problem{{Reason: v1alpha1.ReasonForeignRule}} },
+			[]string{"rev-a"}},
+		"port of one is taken": {func(o *outcome) { o.problems = []desired.Problem{{Reason: v1alpha1.ReasonRevisionUnusable}} },
 			[]string{"rev-a"}},
 		"torn down": {func(o *outcome) { o.cleanedUp = true }, nil},
 	} {

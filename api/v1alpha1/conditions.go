@@ -39,7 +39,7 @@ const (
 	ConditionInterfaceSelected = "InterfaceSelected"
 
 	// ConditionProgrammed (agent): True when the last pass left the kernel as desired.
-	// Reasons: Programmed, WaitingForSubnet, ProgrammingFailed, ForeignRoute, ForeignDevice, PeerUnreachable, Unproven.
+	// Reasons: Programmed, WaitingForSubnet, ProgrammingFailed, ForeignRoute, ForeignRule, ForeignDevice, RevisionUnusable, PeerUnreachable, Unproven.
 	ConditionProgrammed = "Programmed"
 
 	// ConditionHostConfigured (agent): True when the host's sysctls, modules and FORWARD policy let pod traffic pass.
@@ -133,6 +133,12 @@ const (
 	ReasonProgrammingFailed = "ProgrammingFailed"
 	// ReasonForeignRoute: a route that is not hopsack's holds a prefix hopsack needs; it is left alone.
 	ReasonForeignRoute = "ForeignRoute"
+	// ReasonForeignRule: an ip rule that is not hopsack's comes before those for probes, which would prove another path than they are
+	// to: no further revision is prepared. It is left alone.
+	ReasonForeignRule = "ForeignRule"
+	// ReasonRevisionUnusable: something that only a further revision needs cannot be made, such as a tunnel on a UDP port that another
+	// program has; what the node sends with works.
+	ReasonRevisionUnusable = "RevisionUnusable"
 	// ReasonForeignDevice: a device that is not hopsack's holds a name, or a VNI and port, hopsack needs; it is left alone.
 	ReasonForeignDevice = "ForeignDevice"
 	// ReasonUnproven: no peer has answered over the node's paths yet, so no pod is started on it.

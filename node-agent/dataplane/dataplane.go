@@ -96,11 +96,11 @@ func (c Changes) String() string {
 type Report struct {
 	// Changes counts what was written; empty when everything was in place.
 	Changes Changes
-	// Problems are what a person must see to and no retry mends, at most one per reason: ForeignRoute, ForeignDevice,
+	// Problems are what a person must see to and no retry mends, at most one per reason: ForeignRoute, ForeignRule, ForeignDevice, RevisionUnusable,
 	// HostNotConfigured. What waits for them to be mended is no error.
 	Problems []desired.Problem
 	// Again is when Sync must be called again though nothing has happened, because something is to go a little later than it
-	// is last wanted; 0 means that nothing is.
+	// is last wanted, or what a further revision needs could not be made; 0 means neither.
 	Again time.Duration
 	// Lingering are the tunnels that stay until then, by name: whatever serves one must go on.
 	Lingering []string

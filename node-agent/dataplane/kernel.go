@@ -61,6 +61,9 @@ type Kernel interface {
 	TableRoutes(table int) ([]Route, error)
 	// Rules reads the ip rules of hopsack's protocol.
 	Rules() ([]Rule, error)
+	// TableOf says which table a packet to an address would use that came in by a device and that a rule is for. It fails where
+	// there is no way.
+	TableOf(r desired.Rule, from int, to netip.Addr) (int, error)
 
 	// SetRoute adds a route of hopsack's protocol. With replace it takes the place of the first route of the same prefix,
 	// metric and table, whoever's that is; without, such a route makes it fail with EEXIST.

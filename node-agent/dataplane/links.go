@@ -65,7 +65,7 @@ func (p *pass) makeLink(name string, want desired.Link) bool {
 		p.unusable[name] = true
 		return true
 	}
-	if !p.did(KindLink, wrap(p.kernel.CreateLink(name, want), "create %s %s", want.Kind, name)) {
+	if !p.madeLink(name, wrap(p.kernel.CreateLink(name, want), "create %s %s", want.Kind, name)) {
 		p.unusable[name] = true
 	}
 	return true
@@ -140,7 +140,7 @@ func (p *pass) changeLink(have Link, want desired.Link) {
 		if errors.Is(err, unix.EADDRINUSE) {
 			err = fmt.Errorf("%w (another program listens on UDP port %d)", err, want.Port)
 		}
-		if !p.did(KindLink, wrap(err, "set %s of link %s", c.what, have.Name)) && c.what == AttrUp {
+		if !p.madeLink(have.Name, wrap(err, "set %s of link %s", c.what, have.Name)) && c.what == AttrUp {
 			p.unusable[have.Name] = true
 		}
 	}

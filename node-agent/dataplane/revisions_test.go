@@ -252,7 +252,7 @@ func TestLeftoversOfAnotherProcess(t *testing.T) {
 	settled(t, d, want)
 	for _, command := range []string{"ip rule", "ip -6 rule", "ip route show table all", "ip link"} {
 		left := nstest.Run(t, command)
-		for _, word := range []string{"proto 104 table", "sport", "50:", "51:", "table 77", tun} {
+		for _, word := range []string{"proto 104 table", "sport", "50:\t", "51:\t", "table 77", tun} {
 			if strings.Contains(left, word) {
 				t.Errorf("%s: left over is %q:\n%s", command, word, left)
 			}
@@ -274,8 +274,8 @@ func TestForeignInTheWayOfRevisions(t *testing.T) {
 	withTUN(&want, 1, 8285)
 	withPath(&want, 1, 10402, tunnel, 2)
 	r, err := d.Sync(context.Background(), want, false)
-	if err != nil || len(r.Problems) != 2 {
-		t.Errorf("got problems %v, error %v, want a foreign device and a foreign route", r.Problems, err)
+	if err != nil || len(r.Problems) != 3 {
+		t.Errorf("got problems %v, error %v, want a foreign device, a foreign route, and that probes go elsewhere", r.Problems, err)
 	}
 	if strings.Contains(nstest.Run(t, "ip rule"), "10402") {
 		t.Error("a rule leads to a table with a foreign route")

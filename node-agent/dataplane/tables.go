@@ -164,6 +164,7 @@ func (p *pass) setRules() {
 		p.did(KindRule, wrap(p.kernel.AddRule(e.Key.Rule), "add rule %s", e.Key.Rule))
 	}
 	p.tables.spareRules = delta.Delete
+	p.checkRules()
 }
 
 // dropRules deletes the rules that are not wanted, before their tables: a probe that finds an empty table goes on to main.

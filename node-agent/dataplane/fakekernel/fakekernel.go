@@ -155,6 +155,19 @@ func (k *Kernel) Rules() ([]dataplane.Rule, error) {
 	return slices.Clone(k.rules), k.read("Rules")
 }
 
+// TableOf returns the table of the rule, or main where there is none.
+func (k *Kernel) TableOf(r desired.Rule, _ int, _ netip.Addr) (int, error) {
+	for _, have := range k.rules {
+		if have.Rule == r {
+			return r.Table, nil
+		}
+	}
+	return mainTable, nil
+}
+
+// mainTable is the number of table main.
+const mainTable = 254
+
 // AddRule adds a rule.
 func (k *Kernel) AddRule(r desired.Rule) error {
 	if err := k.write("AddRule", "add rule %s", r); err != nil {
