@@ -38,6 +38,7 @@ func generate(base, monitoring []object) (map[string][]byte, error) {
 		"Chart.yaml":               chartFile(version),
 		"templates/_helpers.tpl":   []byte(helpers),
 		"templates/apiserver.yaml": []byte(apiServer),
+		"templates/NOTES.txt":      []byte(notes),
 	}
 	for _, id := range t.order {
 		if t.objects[id].kind() == "CustomResourceDefinition" {
@@ -112,6 +113,20 @@ const helpers = generated + `{{- define "hopsack.image" -}}
 {{ .image.repository }}:{{ .image.tag | default .version }}
 {{- end -}}
 {{- end -}}
+`
+
+// notes are what helm prints after an installation: without a NetworkConfig there is no network yet.
+const notes = `{{- /* Made by hack/chart: make generate. */ -}}
+Nodes get a network once there is a NetworkConfig, for example:
+
+  apiVersion: net.hopsack.dev/v1alpha1
+  kind: NetworkConfig
+  metadata: {name: default}
+  spec:
+    network: 10.244.0.0/16
+    backend: {type: vxlan}
+
+Then: kubectl hopsack rollout status
 `
 
 // apiServer is the one object that only the chart has: the pods read it when it is there.
