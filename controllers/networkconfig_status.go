@@ -228,14 +228,34 @@ func (p *pass) notReadyMessage() *plan.Problem {
 		return nil
 	}
 	slices.Sort(names)
-	why := "its agent has not reported for its present NodeNetwork"
-	if problem, ok := p.leases.Problems[names[0]]; ok { // without a subnet the agent has nothing to say
-		why = problem.Reason + ": " + problem.Message
-	} else if r := p.cluster.NodeNetworks[names[0]].Report; r.Known && r.Current && r.Word != "" {
-		why = r.Reason + ": " + r.Message
+	name, why := names[0], ""
+	for _, n := range names { // one that says what is wrong tells more than one that is about to report
+		if why = p.complaint(n); why != "" {
+			name = n
+			break
+		}
 	}
-	return &plan.Problem{Reason: v1alpha1.ReasonNodesNotReady, Message: fmt.Sprintf("%d of %d nodes are not ready, %s among them (%s)",
-		len(names), len(p.cluster.Nodes), names[0], why)}
+	of := fmt.Sprintf("%d of %d nodes", len(names), len(p.cluster.Nodes))
+	switch {
+	case why != "":
+		why = fmt.Sprintf("%s are not ready, %s among them (%s)", of, name, why)
+	case p.cluster.NodeNetworks[name].Report.Known:
+		why = fmt.Sprintf("%s have yet to confirm what they were told last, %s among them", of, name)
+	default:
+		why = fmt.Sprintf("%s are not ready, %s among them (its agent has not reported yet)", of, name)
+	}
+	return &plan.Problem{Reason: v1alpha1.ReasonNodesNotReady, Message: why}
+}
+
+// complaint is what is known to be wrong with a node that is not ready; "" when nobody has said.
+func (p *pass) complaint(name string) string {
+	if problem, ok := p.leases.Problems[name]; ok { // without a subnet the agent has nothing to say
+		return problem.Reason + ": " + problem.Message
+	}
+	if r := p.cluster.NodeNetworks[name].Report; r.Known && r.Current && r.Word != "" {
+		return r.Reason + ": " + r.Message
+	}
+	return ""
 }
 
 // announce records an event for every condition that has turned, and for a refusal that says something else than the last.

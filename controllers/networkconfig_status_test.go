@@ -1,6 +1,7 @@
 package controllers
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/hopsack-net/hopsack/api/v1alpha1"
@@ -46,6 +47,37 @@ func TestVerdict(t *testing.T) {
 				if got[kind] != want {
 					t.Errorf("%s: got %s, want %s", kind, got[kind], want)
 				}
+			}
+		})
+	}
+}
+
+// TestNotReadyMessage: a node that says what is wrong is named before one that is only about to confirm.
+func TestNotReadyMessage(t *testing.T) {
+	ready := plan.Report{Known: true, Current: true, Ready: true, Word: "True"}
+	behind := plan.Report{Known: true, Ready: true, Word: "True"}
+	ill := plan.Report{Known: true, Current: true, Word: "False", Reason: "NoUnderlay", Message: "no interface fits"}
+	for name, tc := range map[string]struct {
+		reports []plan.Report
+		want    string
+	}{
+		"all are":        {[]plan.Report{ready, ready}, ""},
+		"behind":         {[]plan.Report{behind, ready, behind}, "2 of 3 nodes have yet to confirm what they were told last, n0 among them"},
+		"behind and ill": {[]plan.Report{behind, ill}, "2 of 2 nodes are not ready, n1 among them (NoUnderlay: no interface fits)"},
+		"new":            {[]plan.Report{{}, ready}, "1 of 2 nodes are not ready, n0 among them (its agent has not reported yet)"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := &pass{cluster: plan.Cluster{Nodes: map[string]plan.Node{}, NodeNetworks: map[string]plan.NodeNetwork{}}}
+			for i, r := range tc.reports {
+				name := fmt.Sprint("n", i)
+				p.cluster.Nodes[name], p.cluster.NodeNetworks[name] = plan.Node{Name: name}, plan.NodeNetwork{Name: name, Report: r}
+			}
+			got := ""
+			if problem := p.notReadyMessage(); problem != nil {
+				got = problem.Message
+			}
+			if got != tc.want {
+				t.Errorf("got %q, want %q", got, tc.want)
 			}
 		})
 	}

@@ -93,9 +93,10 @@ func (v *view) admit(step *Step) {
 func (v *view) tally(g goal, step *Step) {
 	target := v.Target.ID
 	step.Live = v.count(func(m *member) bool { return m.live })
-	step.Prepared = v.count(func(m *member) bool { return m.received(target) })
+	// A node that was just asked to send with it had been prepared and proven before: counts that fall and rise again alarm.
+	step.Prepared = v.count(func(m *member) bool { return m.received(target) || m.asked(target) })
 	step.Switched = v.count(func(m *member) bool { return m.at(target) })
-	step.Verified = v.count(func(m *member) bool { return m.at(target) || v.complete(m, target) })
+	step.Verified = v.count(func(m *member) bool { return m.at(target) || m.asked(target) || v.complete(m, target) })
 	step.FailingPairs, step.FailingPairCount = firstPairs(g.proof.failing), g.proof.count
 	seen := target
 	if _, ok := v.carried[target]; !ok {

@@ -209,3 +209,23 @@ func TestWake(t *testing.T) {
 		})
 	}
 }
+
+// TestCountsDoNotFall: a node that was asked to switch, and has not answered yet, is still prepared and proven.
+func TestCountsDoNotFall(t *testing.T) {
+	for name, tc := range map[string]struct {
+		changes []change
+		want    [3]int // prepared, verified, switched
+	}{
+		"asked":              {[]change{stale, sends("a")}, [3]int{2, 2, 1}},
+		"confirmed":          {nil, [3]int{2, 2, 2}},
+		"asked, then booted": {[]change{booted}, [3]int{1, 1, 1}},
+		"never prepared":     {[]change{stale, sends("a"), prepared("a")}, [3]int{1, 1, 1}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			step := Next(input([]tn{nn("ab", "b"), nn("ab", "b", tc.changes...)}))
+			if got := [3]int{step.Prepared, step.Verified, step.Switched}; got != tc.want {
+				t.Errorf("got %v, want %v", got, tc.want)
+			}
+		})
+	}
+}

@@ -120,6 +120,11 @@ func (m *member) confirmed() bool {
 	return m.Has(m.Transmit) && m.Report.Known && m.Report.Current && m.Report.Transmit == m.Transmit
 }
 
+// asked says that the node, prepared for the revision, was told to send with it and has not answered yet.
+func (m *member) asked(id string) bool {
+	return m.Transmit == id && m.Has(id) && m.Report.Known && !m.Report.Current && slices.Contains(m.Report.Prepared, id)
+}
+
 // at says that the node has confirmed this revision.
 func (m *member) at(id string) bool { return m.Transmit == id && m.confirmed() }
 
