@@ -118,7 +118,7 @@ const maxNamed = 4
 // report makes one Problem per reason, in a fixed order.
 func (p *pass) report() []desired.Problem {
 	var out []desired.Problem
-	for _, reason := range []string{v1alpha1.ReasonForeignDevice, v1alpha1.ReasonForeignRoute, v1alpha1.ReasonForeignRule, v1alpha1.ReasonRevisionUnusable, v1alpha1.ReasonHostNotConfigured} {
+	for _, reason := range []string{v1alpha1.ReasonForeignDevice, v1alpha1.ReasonForeignRoute, v1alpha1.ReasonRevisionUnusable, v1alpha1.ReasonForeignRule, v1alpha1.ReasonHostNotConfigured} {
 		found := p.problems[reason]
 		if len(found) == 0 {
 			continue
