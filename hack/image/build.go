@@ -125,8 +125,17 @@ func (b *builder) describe(name, platform string, packages []debian.Package, bin
 		return papers{}, err
 	}
 	p := papers{bill: bill, licences: slices.Concat([]byte("hopsack is under these terms:\n\n"), own, []byte("\n"), sbom.Texts(modules, licences))}
+	// The image has these as files of their own.
+	beside := p.licences
+	for _, d := range packages {
+		root, err := b.debian(arch(platform))
+		if err != nil {
+			return papers{}, err
+		}
+		beside = fmt.Appendf(beside, "\n%s\nDebian package %s %s\n%[1]s\n\n%s", strings.Repeat("=", 100), d.Name, d.Version, root.Copyright(d.Name))
+	}
 	file := name + "_" + strings.ReplaceAll(platform, "/", "_")
-	return p, errors.Join(b.write(file+".spdx.json", p.bill), b.write(file+".licences.txt", p.licences))
+	return p, errors.Join(b.write(file+".spdx.json", p.bill), b.write(file+".licences.txt", beside))
 }
 
 // write puts a file into the output folder, whole or not at all.

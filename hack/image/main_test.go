@@ -78,6 +78,15 @@ func TestImages(t *testing.T) {
 			if controller.user != "65532:65532" {
 				t.Errorf("controller runs as %q", controller.user)
 			}
+			beside, err := os.ReadFile(filepath.Join(first, "hopsack-agent_linux_"+arch+".licences.txt"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, want := range []string{"\nDebian package libgmp10 ", "/usr/share/common-licenses/LGPL", "Apache License", "stdlib "} {
+				if !bytes.Contains(beside, []byte(want)) {
+					t.Errorf("the licences beside the agent lack %q", want)
+				}
+			}
 			agent := unpack(t, filepath.Join(first, "hopsack-agent.tar"), arch)
 			for _, name := range []string{
 				"usr/bin/hopsack-agent", "usr/sbin/nft", "usr/sbin/iptables-nft", "usr/sbin/iptables-legacy", "usr/sbin/ip6tables-nft",

@@ -175,3 +175,16 @@ func (r *Root) Certificates(tree *oci.Tree) (Package, error) {
 	r.put(tree, copyright, copyright)
 	return r.packages[at], nil
 }
+
+// Copyright returns a package's copyright file, empty where there is none.
+func (r *Root) Copyright(pkg string) []byte {
+	name := "usr/share/doc/" + pkg + "/copyright"
+	for range 8 { // links lead to links, but not for ever
+		f := r.files[name]
+		if f.target == "" {
+			return f.data
+		}
+		name = r.next(name)
+	}
+	return nil
+}
