@@ -34,7 +34,10 @@ func (p *Prober) Diagnose(ctx context.Context, path string, t Target, a Answer) 
 		return p.diagnoseSize(ctx, way, t, a)
 	}
 	// The current path first: a path towards a peer that is dead proves nothing.
-	if path == "" || !p.reaches(ctx, question{by: v.paths[""].conn, to: t.Pod}) {
+	if path == "" {
+		return p.diagnoseAlone(ctx, v, way, t)
+	}
+	if !p.reaches(ctx, question{by: v.paths[""].conn, to: t.Pod}) {
 		return p.diagnoseCurrent(ctx, v, t)
 	}
 	return p.diagnosePath(ctx, v, way, t)
@@ -50,6 +53,16 @@ func (p *Prober) diagnoseSize(ctx context.Context, way path, t Target, a Answer)
 		return Finding{v1alpha1.ProbePathMTU, fmt.Sprintf("packets of %d bytes are lost at times", way.MTU)}
 	}
 	return Finding{v1alpha1.ProbePathMTU, fmt.Sprintf("path MTU %d < %d", passes, way.MTU)}
+}
+
+// diagnoseAlone is about the current path itself. There is no other one to compare it with: whether the peer is dead or the path
+// broken cannot be told, so what is said is which packets were not answered.
+func (p *Prober) diagnoseAlone(ctx context.Context, v *view, way path, t Target) Finding {
+	f := p.diagnoseCurrent(ctx, v, t)
+	if f.Reason != v1alpha1.ProbePeerDead {
+		return f
+	}
+	return evidence{node: t.Direct && p.reaches(ctx, question{ping: v.ping, to: t.Underlay})}.finding(way.Path, t)
 }
 
 // diagnoseCurrent tells a peer that is dead from one whose pods are cut off. What hosts send and receive themselves meets no

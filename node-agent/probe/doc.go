@@ -33,8 +33,9 @@
 // address, or a stand-in socket with the reserved address), which leaves out that node's FORWARD rules.
 //
 //   - PeerDead ("peer dead on the current path too"): neither prober nor host of the peer answers over the current path, and
-//     nothing is known about the path asked for. It does not prove that the node is down: its agent may be, or INPUT rules of
-//     either node may drop UDP port 10476 and FORWARD rules the rest.
+//     nothing is known about the path asked for, which is another one. It does not prove that the node is down: its agent may be,
+//     or INPUT rules of either node may drop UDP port 10476 and FORWARD rules the rest. Of the current path itself it is never
+//     said, as that may well be what is broken: then it is NoAnswer, or PodAddressesDropped.
 //   - ForwardPolicy ("peer's FORWARD policy drops pods", "this node's ...", "the FORWARD policies of peer and this node ..."):
 //     the path carries packets as far as the host, and they are lost on the way on to the prober. It is the FORWARD hook, or
 //     whatever else stands between host and bridge: a prober that somebody took off the bridge looks the same until its agent
@@ -44,9 +45,9 @@
 //     blame, the path has no encapsulation, and the peer's published address answers pings. Filters of the peer that drop both
 //     UDP port 10476 in INPUT and pods in FORWARD look the same. Where pings are dropped it is NoAnswer.
 //   - NoAnswer ("no answer over UDP 8472 from 172.30.0.12", "no answer from ..."): the current path works, this one does not,
-//     in at least one direction; the port is that of the path's tunnel. Who drops the packets is not known: INPUT rules of
-//     either node, or anything in between. "peer has not prepared the path yet" and "this node has not prepared the path yet"
-//     are NoAnswer, too, and pass.
+//     in at least one direction, or it is the current path that is asked about; the port is that of the path's tunnel. Who drops
+//     the packets is not known: INPUT rules of either node, or anything in between. "peer has not prepared the path yet" and
+//     "this node has not prepared the path yet" are NoAnswer, too, and pass.
 //   - PathMTU ("path MTU 1400 < 1450"): small packets pass, those of the path's MTU do not; the first figure is the largest IP
 //     packet, in bytes, that came back just now. It is the smaller one of the two directions.
 //
