@@ -132,7 +132,7 @@ func (b *builder) describe(name, platform string, packages []debian.Package, bin
 		if err != nil {
 			return papers{}, err
 		}
-		beside = fmt.Appendf(beside, "\n%s\nDebian package %s %s\n%[1]s\n\n%s", strings.Repeat("=", 100), d.Name, d.Version, root.Copyright(d.Name))
+		beside = fmt.Appendf(beside, "\n%s\nDebian package %s %s\n%[1]s\n\n%[4]s", strings.Repeat("=", 100), d.Name, d.Version, root.Copyright(d.Name))
 	}
 	file := name + "_" + strings.ReplaceAll(platform, "/", "_")
 	return p, errors.Join(b.write(file+".spdx.json", p.bill), b.write(file+".licences.txt", beside))

@@ -82,7 +82,7 @@ func TestImages(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			for _, want := range []string{"\nDebian package libgmp10 ", "/usr/share/common-licenses/LGPL", "Apache License", "stdlib "} {
+			for _, want := range []string{"\nDebian package libgmp10 ", "/usr/share/common-licenses/GPL-2", "Lesser General", "Apache License", "stdlib "} {
 				if !bytes.Contains(beside, []byte(want)) {
 					t.Errorf("the licences beside the agent lack %q", want)
 				}
