@@ -100,7 +100,7 @@ type Report struct {
 	// HostNotConfigured. What waits for them to be mended is no error.
 	Problems []desired.Problem
 	// Again is when Sync must be called again though nothing has happened, because something is to go a little later than it
-	// is last wanted, or what a further revision needs could not be made; 0 means neither.
+	// is last wanted, or what a further revision needs is not there; 0 means neither.
 	Again time.Duration
 	// Lingering are the tunnels that stay until then, by name: whatever serves one must go on.
 	Lingering []string

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"time"
 
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
@@ -14,6 +15,9 @@ import (
 	"github.com/hopsack-net/hopsack/node-agent/dataplane/attr"
 	"github.com/hopsack-net/hopsack/node-agent/desired"
 )
+
+// lookAgain is when the kernel is asked again: a rule of somebody else's that goes is no event.
+const lookAgain = 5 * time.Second
 
 // checkRules asks the kernel which table it would take for a probe of every path. Whatever sends probes elsewhere, a rule of
 // somebody else's that comes first or a rule that had to be left out, has them prove another path.
@@ -45,6 +49,9 @@ func (p *pass) checkRules() {
 		}
 		p.problem(v1alpha1.ReasonForeignRule, "packets from %s with UDP source port %d are to use table %d, and use table %d: %s",
 			r.Source, r.Port, r.Table, table, why)
+		if p.again == 0 {
+			p.again = lookAgain
+		}
 	}
 }
 

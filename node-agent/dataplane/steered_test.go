@@ -4,6 +4,7 @@ import (
 	"context"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/hopsack-net/hopsack/api/v1alpha1"
 	"github.com/hopsack-net/hopsack/node-agent/dataplane/nstest"
@@ -29,6 +30,9 @@ func TestForeignRuleBeforeProbes(t *testing.T) {
 	r, err := d.Sync(context.Background(), want, false)
 	if err != nil || len(r.Problems) != 1 || r.Problems[0].Reason != v1alpha1.ReasonForeignRule || !strings.Contains(r.Problems[0].Message, "254") {
 		t.Errorf("got problems %v, error %v, want a foreign rule that leads to table 254", r.Problems, err)
+	}
+	if r.Again <= 0 || r.Again > 10*time.Second {
+		t.Errorf("looks again after %s, want soon", r.Again)
 	}
 	nstest.Run(t, "ip rule del priority 80")
 	if r := sync(t, d, want); len(r.Problems) > 0 {
