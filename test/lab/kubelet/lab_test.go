@@ -181,8 +181,7 @@ func stepNetwork(t *testing.T, c *lab.Cluster) {
 	kubectl(t, c, "rollout", "status", "-n", "kube-system", "deploy/coredns", "--timeout=60s")
 	kubectl(t, c, "expose", "pod", "waiting", "--port=80", "--target-port=8080")
 	// A Service on the pod's own node needs kube-proxy and nothing between nodes.
-	var err error
-	err = c.Wait(within(t, 20*time.Second), "the Service to answer", func() (bool, error) {
+	err := c.Wait(within(t, 20*time.Second), "the Service to answer", func() (bool, error) {
 		out, err := c.Exec(t.Context(), "n1", "sh", "-c", "curl -s -m 2 http://"+kubectl(t, c, "get", "svc", "waiting", "-o", "jsonpath={.spec.clusterIP}")+"/hostname")
 		return out == "waiting", err
 	})
