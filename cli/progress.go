@@ -31,6 +31,8 @@ type progress struct {
 	line string
 	// brief is line without the sentence of the condition, for where that stands already.
 	brief string
+	// cause is that sentence, empty where there is none.
+	cause string
 	// details are further lines: failing pairs.
 	details []string
 	// elapsed is since the change was taken up, zero where that is not known.
@@ -58,7 +60,7 @@ func newProgress(cfg *v1alpha1.NetworkConfig, now time.Time) progress {
 	stalled := meta.FindStatusCondition(s.Conditions, v1alpha1.ConditionStalled)
 	ready := meta.FindStatusCondition(s.Conditions, v1alpha1.ConditionReady)
 	if stalled != nil && stalled.Status == metav1.ConditionTrue {
-		p.outcome, p.line, p.brief = outcomeFailed, describeStall(stalled, r, s), "stalled"
+		p.outcome, p.line, p.brief, p.cause = outcomeFailed, describeStall(stalled, r, s), "stalled", stalled.Message
 		if underWay(s) && r.Phase != "" {
 			p.brief += ": " + describePhase(r, s)
 		}

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"testing"
 	"time"
 
@@ -127,5 +128,38 @@ func TestSegments(t *testing.T) {
 				t.Errorf("pairs (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// TestPrint: a line for what is new, a pair and the sentence of a stall once.
+func TestPrint(t *testing.T) {
+	stall := func(phase string, details ...string) progress {
+		return progress{line: "stalled (X): why [" + phase + "]", brief: "stalled: " + phase, cause: "why", details: details}
+	}
+	var out bytes.Buffer
+	w := &watcher{out: &out, shown: map[string]bool{}}
+	for _, p := range []progress{
+		{line: "verifying"},
+		{line: "verifying", details: []string{"n2 -> n1: no answer from n1"}},
+		{line: "verifying", details: []string{"n1 -> n2: no answer from n2", "n2 -> n3: no answer from n3"}},
+		stall("0 verified", "n1 -> n2: no answer from n2"),
+		stall("0 verified", "n1 -> n2: no answer from n2"),
+		stall("1 verified", "n1 -> n2: no answer from n2"),
+		{line: "switching"},
+		stall("1 verified"),
+	} {
+		w.print(p)
+	}
+	want := `verifying
+  n2 -> n1: no answer from n1
+  n2 -> n3: no answer from n3
+stalled (X): why [0 verified]
+  n1 -> n2: no answer from n2
+stalled: 1 verified
+switching
+stalled (X): why [1 verified]
+`
+	if diff := cmp.Diff(want, out.String()); diff != "" {
+		t.Errorf("output (-want +got):\n%s", diff)
 	}
 }

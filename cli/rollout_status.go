@@ -73,7 +73,7 @@ func (s *session) rolloutStatus(ctx context.Context, o rolloutStatusOptions) err
 	if err != nil {
 		return err
 	}
-	w := &watcher{out: s.Out, options: o, now: time.Now, wake: make(chan time.Time, 1)}
+	w := &watcher{out: s.Out, options: o, now: time.Now, wake: make(chan time.Time, 1), shown: map[string]bool{}}
 	if !o.watch {
 		cfg, err := networkConfig(ctx, c)
 		if err != nil {
@@ -102,8 +102,9 @@ type watcher struct {
 	options rolloutStatusOptions
 	now     func() time.Time
 
-	last       string // what was printed last, without its time
-	details    []string
+	last       string          // what was printed last, without its time
+	cause      string          // why it is stalled, as printed last
+	shown      map[string]bool // the details printed since, by pair
 	generation int64
 	lasting    outcome   // what it has been
 	since      time.Time // since then
@@ -113,14 +114,14 @@ type watcher struct {
 // see prints what is new. The error, when it is over, carries the exit code.
 func (w *watcher) see(cfg *v1alpha1.NetworkConfig) (over bool, err error) {
 	if w.generation != 0 && cfg.Generation != w.generation {
-		w.print(fmt.Sprintf("the spec has changed: generation %d", cfg.Generation), 0, nil)
+		w.print(progress{line: fmt.Sprintf("the spec has changed: generation %d", cfg.Generation)})
 	}
 	w.generation = cfg.Generation
 	p, err := w.progress(cfg)
 	if err != nil {
 		return true, err
 	}
-	w.print(p.line, p.elapsed, p.details)
+	w.print(p)
 	if p.outcome != w.lasting {
 		w.lasting, w.since = p.outcome, w.now()
 	}
@@ -148,7 +149,7 @@ func (w *watcher) once(cfg *v1alpha1.NetworkConfig) error {
 	if err != nil {
 		return err
 	}
-	w.print(p.line, p.elapsed, p.details)
+	w.print(p)
 	switch p.outcome {
 	case outcomeWaiting:
 		return exitWith(ExitTimeout, "still under way")
@@ -206,21 +207,38 @@ func verdict(p progress) (over bool, err error) {
 	}
 }
 
-// print writes what differs from what was written before.
-func (w *watcher) print(line string, elapsed time.Duration, details []string) {
-	if line != w.last {
-		at := ""
-		if round(elapsed) > 0 {
-			at = fmt.Sprintf("[%s] ", round(elapsed))
+// print writes what differs from what was written before. The sentence of a stall is written once, however far it has come since.
+func (w *watcher) print(p progress) {
+	if p.line != w.last {
+		at, text := "", p.line
+		if round(p.elapsed) > 0 {
+			at = fmt.Sprintf("[%s] ", round(p.elapsed))
 		}
-		fmt.Fprintf(w.out, "%s%s\n", at, line)
+		if p.cause != "" && p.cause == w.cause {
+			text = p.brief
+		}
+		fmt.Fprintf(w.out, "%s%s\n", at, text)
+		if p.cause != w.cause {
+			w.shown = map[string]bool{}
+		}
+		w.last, w.cause = p.line, p.cause
 	}
-	if line != w.last || !slices.Equal(details, w.details) {
-		for _, d := range details {
+	for _, d := range p.details {
+		if !w.shown[pairOf(d)] {
 			fmt.Fprintf(w.out, "  %s\n", d)
+			w.shown[pairOf(d)] = true
 		}
 	}
-	w.last, w.details = line, details
+}
+
+// pairOf is what a line of details is about: either node of a pair may tell that they cannot talk.
+func pairOf(detail string) string {
+	pair, _, _ := strings.Cut(detail, ": ")
+	from, to, ok := strings.Cut(pair, " -> ")
+	if ok && to < from {
+		return to + " -> " + from
+	}
+	return pair
 }
 
 // wakeAfter has see called again, once for any number of calls.

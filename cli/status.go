@@ -58,8 +58,8 @@ func printStatus(out io.Writer, r Report, p progress, wide bool) error {
 		field("Network", "none is in effect yet")
 	} else {
 		field("Network", "%s, %d of %d subnets free", r.Network, r.Subnets.Free, r.Subnets.Total)
-		field("Backend", "%s", describeBackend(r.Backend))
-		field("MTU", "%s", describeMTU(r.MTU))
+		field("Backend", "%s", r.backend())
+		field("MTU", "%s", r.mtu())
 	}
 	for _, kind := range []string{v1alpha1.ConditionReady, v1alpha1.ConditionProgressing, v1alpha1.ConditionStalled, v1alpha1.ConditionAgentsConfined} {
 		for _, c := range r.Conditions {
@@ -84,6 +84,34 @@ func printStatus(out io.Writer, r Report, p progress, wide bool) error {
 		rows = append(rows, n.cells(wide))
 	}
 	return table(out, header, rows)
+}
+
+// backend is the backend in words; while nodes are moved to another one, or are to be, both.
+func (r Report) backend() string {
+	for _, n := range r.Nodes {
+		if n.Revision == r.ActiveRevision && n.Backend.Type != "" && !sameBackend(n.Backend, r.Backend) {
+			return describeBackend(n.Backend) + ", being changed to " + describeBackend(r.Backend)
+		}
+	}
+	return describeBackend(r.Backend)
+}
+
+// mtu is the MTU in words; where it follows from the underlay's, with what nodes have made of it.
+func (r Report) mtu() string {
+	least, most := int32(0), int32(0)
+	for _, n := range r.Nodes {
+		if n.MTU != 0 {
+			least, most = min(cmp.Or(least, n.MTU), n.MTU), max(most, n.MTU)
+		}
+	}
+	switch {
+	case r.MTU != 0 || most == 0:
+		return describeMTU(r.MTU)
+	case least == most:
+		return fmt.Sprintf("%d: %s", most, describeMTU(0))
+	default:
+		return fmt.Sprintf("%d to %d: %s", least, most, describeMTU(0))
+	}
 }
 
 // worthSaying leaves out conditions that are as they should be and say no more than that.

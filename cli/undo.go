@@ -117,12 +117,17 @@ func asksFor(spec v1alpha1.NetworkConfigSpec, r v1alpha1.RevisionRecord) bool {
 	if spec.MTU != nil {
 		mtu = *spec.MTU
 	}
-	asked, err := network.BackendFromAPI(spec.Backend)
+	return sameBackend(spec.Backend, r.Backend) && mtu == r.MTU
+}
+
+// sameBackend compares backends with their defaults. One that cannot work is the same as none.
+func sameBackend(a, b v1alpha1.Backend) bool {
+	x, err := network.BackendFromAPI(a)
 	if err != nil {
-		return false // a spec that cannot work asks for nothing that once did
+		return false
 	}
-	had, err := network.BackendFromAPI(r.Backend)
-	return err == nil && asked == had && mtu == r.MTU
+	y, err := network.BackendFromAPI(b)
+	return err == nil && x == y
 }
 
 // restore writes the record's backend and MTU into the spec, and no more than differs.

@@ -100,8 +100,8 @@ func TestStatus(t *testing.T) {
 	})
 	out, errOut, code := runToEnd(t, "status")
 	want := `Network:        10.244.0.0/16, 252 of 255 subnets free
-Backend:        vxlan vni 7 port 4789 directRouting Verified
-MTU:            the underlay's, less the backend's overhead
+Backend:        vxlan vni 1 port 8472 directRouting Verified, being changed to vxlan vni 7 port 4789 directRouting Verified
+MTU:            1450: the underlay's, less the backend's overhead
 Ready:          False (VerificationFailed)
 Stalled:        True (VerificationFailed): 1 pair of nodes cannot talk
 Rollout:        stalled: revision bbbb2222: verifying: 3 prepared, 1 verified, 0 switched of 3 live nodes; waiting for n2
