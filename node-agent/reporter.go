@@ -27,7 +27,10 @@ const (
 	reportRetry    = 500 * time.Millisecond
 	reportRetryMax = 30 * time.Second
 	// countsAfter is when a report that brings new counts and nothing else is written, at the latest; at the soonest half of it.
+	// It grows with the peers, countsPer for each and countsSoon at least, so that all nodes together write as often in any cluster.
 	countsAfter = time.Minute
+	countsPer   = 60 * time.Millisecond
+	countsSoon  = time.Second
 )
 
 // reporter writes the node's status, the newest only, beside the loop: a slow API server never holds up a pass.
@@ -140,7 +143,8 @@ func (r *reporter) due(now time.Time) (about metav1.ObjectMeta, want *v1alpha1.N
 		return about, nil, false
 	case r.posted == nil || !sameButCounts(r.want, r.posted):
 	case r.countsDue.IsZero():
-		wait := countsAfter/2 + rand.N(countsAfter/2)
+		wait := countsWait(r.want.Paths)
+		wait = wait/2 + rand.N(wait/2)
 		r.countsDue = now.Add(wait)
 		time.AfterFunc(wait, r.wake.kick)
 		return about, nil, false
@@ -148,6 +152,14 @@ func (r *reporter) due(now time.Time) (about metav1.ObjectMeta, want *v1alpha1.N
 		return about, nil, false
 	}
 	return metav1.ObjectMeta{Name: r.name, UID: r.uid}, r.want, true
+}
+
+// countsWait is how long new counts wait at most.
+func countsWait(counts *v1alpha1.PathCounts) time.Duration {
+	if counts == nil {
+		return countsSoon
+	}
+	return min(max(time.Duration(counts.Direct+counts.Encapsulated)*countsPer, countsSoon), countsAfter)
 }
 
 // sameButCounts says whether two reports differ in nothing but the counts of paths.

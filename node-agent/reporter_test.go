@@ -11,7 +11,8 @@ import (
 	"github.com/hopsack-net/hopsack/api/v1alpha1"
 )
 
-// Counts go with other changes, or within a minute: by themselves they cause no write on every node at once.
+// Counts go with other changes, or within a second in a small cluster and a minute in a large one: by themselves they cause no
+// write on every node at once.
 func TestCountsWait(t *testing.T) {
 	status := func(transmit string, direct int32) v1alpha1.NodeNetworkStatus {
 		return v1alpha1.NodeNetworkStatus{TransmitRevision: transmit, Paths: &v1alpha1.PathCounts{Direct: direct}}
@@ -24,8 +25,12 @@ func TestCountsWait(t *testing.T) {
 	}{
 		"nothing new":                  {status("a", 1), time.Hour, false},
 		"counts at once":               {status("a", 2), 0, false},
-		"counts after half a minute":   {status("a", 2), countsAfter/2 - 1, false},
-		"counts after a minute":        {status("a", 2), countsAfter, true},
+		"counts after half a second":   {status("a", 2), countsSoon/2 - 1, false},
+		"counts after a second":        {status("a", 2), countsSoon, true},
+		"100 peers, after 3 s":         {status("a", 100), 3*time.Second - 1, false},
+		"100 peers, after 6 s":         {status("a", 100), 6 * time.Second, true},
+		"many, after half a minute":    {status("a", 5000), countsAfter/2 - 1, false},
+		"many, after a minute":         {status("a", 5000), countsAfter, true},
 		"counts with another revision": {status("b", 2), 0, true},
 	} {
 		t.Run(name, func(t *testing.T) {
