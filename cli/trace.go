@@ -199,7 +199,9 @@ func (r TraceReport) print(out io.Writer, wide bool) error {
 	}
 	field("Target", r.Target)
 	field("Pod", r.Pod)
-	field("Address", r.IP)
+	if r.IP != r.Target {
+		field("Address", r.IP)
+	}
 	if r.Note != "" {
 		fmt.Fprintln(out, r.Note)
 		return nil

@@ -56,13 +56,14 @@ func (p *Prober) diagnoseSize(ctx context.Context, way path, t Target, a Answer)
 }
 
 // diagnoseAlone is about the current path itself. There is no other one to compare it with: whether the peer is dead or the path
-// broken cannot be told, so what is said is which packets were not answered.
+// broken cannot be told, so what is said is which packets were not answered. An answer of the node to pings would not tell it
+// either: where only the agent is down, pods are reached.
 func (p *Prober) diagnoseAlone(ctx context.Context, v *view, way path, t Target) Finding {
 	f := p.diagnoseCurrent(ctx, v, t)
 	if f.Reason != v1alpha1.ProbePeerDead {
 		return f
 	}
-	return evidence{node: t.Direct && p.reaches(ctx, question{ping: v.ping, to: t.Underlay})}.finding(way.Path, t)
+	return evidence{}.finding(way.Path, t)
 }
 
 // diagnoseCurrent tells a peer that is dead from one whose pods are cut off. What hosts send and receive themselves meets no

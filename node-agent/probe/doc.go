@@ -35,7 +35,7 @@
 //   - PeerDead ("peer dead on the current path too"): neither prober nor host of the peer answers over the current path, and
 //     nothing is known about the path asked for, which is another one. It does not prove that the node is down: its agent may be,
 //     or INPUT rules of either node may drop UDP port 10476 and FORWARD rules the rest. Of the current path itself it is never
-//     said, as that may well be what is broken: then it is NoAnswer, or PodAddressesDropped.
+//     said, as that may well be what is broken: then it is NoAnswer.
 //   - ForwardPolicy ("peer's FORWARD policy drops pods", "this node's ...", "the FORWARD policies of peer and this node ..."):
 //     the path carries packets as far as the host, and they are lost on the way on to the prober. It is the FORWARD hook, or
 //     whatever else stands between host and bridge: a prober that somebody took off the bridge looks the same until its agent

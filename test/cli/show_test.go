@@ -145,7 +145,6 @@ func TestTrace(t *testing.T) {
 	threeNodes(t)
 	out, errOut, code := runToEnd(t, "trace", "10.244.1.17")
 	want := `Target:   10.244.1.17
-Address:  10.244.1.17
 Lease:    10.244.1.0/24 (Bound)
 Node:     n1
 Underlay: 172.30.0.11
