@@ -8,7 +8,8 @@ version=$1
 shift
 scratch=$(mktemp -d)
 trap 'rm -rf "${scratch}"' EXIT
-git ls-files --cached --others --exclude-standard -z | xargs -0 -I{} sh -c '[ -e "$1" ] && printf "%s\0" "$1"' _ {} |
+git ls-files --cached --others --exclude-standard -z |
+  xargs -0 sh -c 'for file; do if [ -e "${file}" ]; then printf "%s\0" "${file}"; fi; done' _ |
   tar --null --files-from=- -cf - | tar -C "${scratch}" --one-top-level=sources -xf -
 # The sums are compared, not the list of the first run: it may have made more.
 (cd "${scratch}/sources" && GOCACHE=${scratch}/cache go run ./hack/image -version "${version}" "$@" -out "${scratch}/dist" >/dev/null)
