@@ -95,7 +95,7 @@ func (b *builder) nodeArchives() error {
 
 // members are programs, by the names they get, and their papers.
 func (b *builder) members(p papers, programs map[string]string) ([]member, error) {
-	members := []member{{"share/doc/LICENCES.txt", 0o644, p.licences}, {"share/doc/sbom.spdx.json", 0o644, p.bill}}
+	members := []member{{"share/doc/hopsack/LICENCES.txt", 0o644, p.licences}, {"share/doc/hopsack/sbom.spdx.json", 0o644, p.bill}}
 	for name, file := range programs {
 		data, err := os.ReadFile(file)
 		if err != nil {
