@@ -139,8 +139,11 @@ func describeStall(c *metav1.Condition, r *v1alpha1.RolloutStatus, s v1alpha1.Ne
 
 func describeSettled(ready *metav1.Condition, r *v1alpha1.RolloutStatus, s v1alpha1.NetworkConfigStatus) string {
 	line := fmt.Sprintf("completed: every node sends with revision %s", s.ActiveRevision)
-	if s.ActiveRevision == "" {
+	switch {
+	case s.ActiveRevision == "":
 		line = "completed: there is nothing to roll out"
+	case s.Nodes.Switched < s.Nodes.Live: // a new network, or nodes that have yet to report
+		line = fmt.Sprintf("revision %s is in force: %d of %s send with it", s.ActiveRevision, s.Nodes.Switched, plural(s.Nodes.Live, "live node"))
 	}
 	if r.StartedAt != nil && r.CompletedAt != nil {
 		if took := r.CompletedAt.Sub(r.StartedAt.Time); took > 0 {

@@ -24,6 +24,9 @@ func at(observed int64, stalled, reason string, r v1alpha1.RolloutStatus, change
 			{Type: "Ready", Status: ready, Reason: reason, Message: "why"},
 			{Type: "Stalled", Status: metav1.ConditionStatus(stalled), Reason: reason, Message: "why"},
 		}}
+	if r.Phase == v1alpha1.PhaseSettled {
+		c.Status.Nodes.Switched = 3
+	}
 	for _, f := range change {
 		f(&c.Status)
 	}
@@ -52,10 +55,14 @@ func TestProgress(t *testing.T) {
 		"completed, a node is not ready": {at(2, "False", "NodesNotReady", v1alpha1.RolloutStatus{Phase: "Settled"}, func(s *v1alpha1.NetworkConfigStatus) {
 			s.Conditions[0].Status = metav1.ConditionFalse
 		}), outcomeSettling, "completed: every node sends with revision aaaa; not Ready (NodesNotReady): why"},
+		"new network": {at(2, "False", "NodesNotReady", v1alpha1.RolloutStatus{Phase: v1alpha1.PhaseSettled}, func(s *v1alpha1.NetworkConfigStatus) {
+			s.Conditions[0].Status, s.Conditions[0].Reason = metav1.ConditionFalse, "NodesNotReady"
+			s.Nodes = v1alpha1.NodeCounts{Total: 3, Live: 3, Switched: 1}
+		}), outcomeSettling, "revision aaaa is in force: 1 of 3 live nodes send with it; not Ready (NodesNotReady): why"},
 		"switching": {at(2, "False", "RollingOut", v1alpha1.RolloutStatus{Phase: "Switching", Target: "bbbb", WaitingFor: []string{"n2"}, WaitingCount: 20}, toB),
 			outcomeWaiting, "revision bbbb: switching: 3 prepared, 3 verified, 1 switched of 3 live nodes; waiting for n2, 19 more"},
 		"not begun": {at(2, "False", "RollingOut", v1alpha1.RolloutStatus{Phase: "Settled", Target: "bbbb"}, toB),
-			outcomeWaiting, "revision bbbb: starting: 3 prepared, 3 verified, 1 switched of 3 live nodes"},
+			outcomeWaiting, "revision bbbb: starting: 3 prepared, 3 verified, 3 switched of 3 live nodes"},
 		"paused": {at(2, "False", "RolloutPaused", v1alpha1.RolloutStatus{Phase: "Switching", Target: "bbbb", Paused: true}, toB),
 			outcomePaused, "paused: revision bbbb: switching: 3 prepared, 3 verified, 1 switched of 3 live nodes"},
 		"paused, with nothing to do": {at(2, "False", "Ready", v1alpha1.RolloutStatus{Phase: "Settled", Paused: true}),

@@ -13,7 +13,7 @@ import (
 // PrintStatus writes a Status for people.
 func PrintStatus(s *LocalStatus, stateDir string, out io.Writer) error {
 	if s == nil {
-		_, err := fmt.Fprintf(out, "No network: nothing is saved in %s. The agent has not seen a NodeNetwork yet.\n", stateDir)
+		_, err := fmt.Fprintf(out, "No network: nothing is saved in %s. The agent has seen no NodeNetwork yet, or the network was taken away.\n", stateDir)
 		return err
 	}
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)

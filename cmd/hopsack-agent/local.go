@@ -56,6 +56,10 @@ network. Stop the agent first: one that runs makes everything again.`,
 			if err != nil {
 				return err
 			}
+			if len(changes) == 0 {
+				fmt.Fprintln(cmd.OutOrStdout(), "nothing to remove")
+				return nil
+			}
 			fmt.Fprintln(cmd.OutOrStdout(), "removed:", changes)
 			return nil
 		},
