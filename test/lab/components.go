@@ -193,7 +193,7 @@ func (c *Cluster) launch(comp component) error {
 		Name:  comp.name,
 		Argv:  comp.argv,
 		Log:   c.LogPath(comp.name),
-		Env:   environ(),
+		Env:   c.environOf(comp),
 		Place: ns.Place{PIDFD: pidfd},
 		Spawn: spawnCommand(comp),
 	})

@@ -91,6 +91,15 @@ func spawnCommand(comp component) string {
 	return ""
 }
 
+// environOf is the environment of a component: containerd finds its helpers in PATH.
+func (c *Cluster) environOf(comp component) []string {
+	env := environ()
+	if strings.HasPrefix(comp.name, containerdPrefix) {
+		env = append(env, "PATH="+c.nodeBin("")+":"+os.Getenv("PATH"))
+	}
+	return env
+}
+
 func (c *Cluster) confPath(node, file string) string { return c.path("nodes", node, "conf", file) }
 
 // writeNodeConf writes the configuration and the credentials of everything on a node.
@@ -113,7 +122,7 @@ func (c *Cluster) writeNodeConf(s *state, n Node) error {
 	}
 	const baseSpec = "base-spec.json"
 	files := map[string][]byte{
-		"containerd.toml": []byte(kubeconf.Containerd(c.nodeBin("runc"), c.nodeBin("containerd-shim-runc-v2"), c.confPath(n.Name, baseSpec))),
+		"containerd.toml": []byte(kubeconf.Containerd(c.confPath(n.Name, baseSpec))),
 		baseSpec:          base,
 		"kubelet.json":    kubelet,
 		"kube-proxy.json": proxy,

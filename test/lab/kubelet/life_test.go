@@ -93,6 +93,10 @@ func stepComponents(t *testing.T, c *lab.Cluster) {
 	if err := c.Kill(ctx, lab.Agent("n1")); err == nil || !strings.Contains(err.Error(), "kubelet/NODE") {
 		t.Errorf("kill of an agent, which is a pod here: got %v, want the names that exist", err)
 	}
+	// What containerd has forgotten, the kubelet starts again some time later.
+	if raw, err := os.ReadFile(c.LogPath(lab.Containerd("n1"))); err != nil || bytes.Contains(raw, []byte("failed to load shim")) {
+		t.Errorf("containerd did not find its containers again (%v)", err)
+	}
 	if got := kubectl(t, c, "get", "pod", "waiting", "-o", "jsonpath={.status.containerStatuses[0].restartCount}"); got != restarts {
 		t.Errorf("restarts of the pod: got %s, want %s\n%s", got, restarts, kubectl(t, c, "describe", "pod", "waiting"))
 	}

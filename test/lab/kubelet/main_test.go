@@ -163,6 +163,8 @@ type snapshot struct {
 	mounts  string
 	sysctls string
 	cgroups []string
+	// dirs are those that nodes make, as far as the machine has them itself.
+	dirs []string
 }
 
 func takeSnapshot(t *testing.T) snapshot {
@@ -176,6 +178,11 @@ func takeSnapshot(t *testing.T) snapshot {
 		// A machine may lack one.
 		value, _ := os.ReadFile(filepath.Join("/proc/sys", name))
 		s.sysctls += name + " " + string(bytes.TrimSpace(value)) + "\n"
+	}
+	for _, dir := range []string{"/run/containerd", "/var/lib/kubelet", "/var/lib/containerd", "/var/log/pods", "/etc/cni", "/opt/cni"} {
+		if _, err := os.Stat(dir); err == nil {
+			s.dirs = append(s.dirs, dir)
+		}
 	}
 	err = filepath.WalkDir("/sys/fs/cgroup", func(path string, d fs.DirEntry, err error) error {
 		if err == nil && d.IsDir() && strings.HasPrefix(d.Name(), "hs-n") {
@@ -203,7 +210,10 @@ func nothingLeft(t *testing.T, c *lab.Cluster, before snapshot) {
 	if !slices.Equal(after.cgroups, before.cgroups) {
 		t.Errorf("control groups: got %q, want %q", after.cgroups, before.cgroups)
 	}
-	for _, pattern := range []string{"/run/netns/hs-*", "/run/hopsack-lab", "/run/containerd", "/var/lib/kubelet", "/etc/cni", "/opt/cni"} {
+	if !slices.Equal(after.dirs, before.dirs) {
+		t.Errorf("directories of the machine: got %q, want %q", after.dirs, before.dirs)
+	}
+	for _, pattern := range []string{"/run/netns/hs-*", "/run/hopsack-lab"} {
 		if names, err := filepath.Glob(pattern); err != nil || len(names) > 0 {
 			t.Errorf("left: %q, %v", names, err)
 		}

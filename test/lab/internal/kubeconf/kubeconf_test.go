@@ -36,7 +36,7 @@ func TestFilesAreWhatTheirReadersExpect(t *testing.T) {
 			t.Errorf("kube-proxy may change the machine's connection table: %v", got.Conntrack)
 		}
 	}
-	if got := Containerd("/bin/runc", "/bin/shim", "/base.json"); !strings.Contains(got, `sandbox = "`+PauseImage+`"`) || !strings.Contains(got, "SystemdCgroup = false") {
+	if got := Containerd("/base.json"); !strings.Contains(got, `sandbox = "`+PauseImage+`"`) || !strings.Contains(got, "SystemdCgroup = false") {
 		t.Errorf("containerd: got\n%s", got)
 	}
 }

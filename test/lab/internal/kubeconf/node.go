@@ -39,9 +39,10 @@ func Sysctls() map[string]string {
 	}
 }
 
-// Containerd is containerd's configuration file; runc and shim are the paths of its helpers, baseSpec that of what every
-// container begins with (see BaseSpec).
-func Containerd(runc, shim, baseSpec string) string {
+// Containerd is containerd's configuration file; baseSpec is the path of what every container begins with (see BaseSpec). It
+// names neither the shim nor runc: whatever is configured, containerd looks for them in PATH when it finds containers that a
+// former one has started, and forgets those that it cannot ask.
+func Containerd(baseSpec string) string {
 	return fmt.Sprintf(`version = 3
 root = "/var/lib/containerd"
 state = "/run/containerd"
@@ -62,14 +63,12 @@ conf_dir = "/etc/cni/net.d"
 
 [plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runc]
 runtime_type = "io.containerd.runc.v2"
-runtime_path = %q
 base_runtime_spec = %q
 
 [plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runc.options]
-BinaryName = %q
 # A node has no systemd that could be asked for control groups.
 SystemdCgroup = false
-`, ContainerdSocket, PauseImage, shim, baseSpec, runc)
+`, ContainerdSocket, PauseImage, baseSpec)
 }
 
 // bootIDPath is where processes read which boot of their machine they run in.
