@@ -142,7 +142,9 @@ func describeSettled(ready *metav1.Condition, r *v1alpha1.RolloutStatus, s v1alp
 	switch {
 	case s.ActiveRevision == "":
 		line = "completed: there is nothing to roll out"
-	case s.Nodes.Switched < s.Nodes.Live: // a new network, or nodes that have yet to report
+	case s.Nodes.Live == 0 && s.Nodes.Total > 0: // a new network: nodes count as live from when their peers know of them
+		line = fmt.Sprintf("revision %s is in force, and no node sends with it yet", s.ActiveRevision)
+	case s.Nodes.Switched < s.Nodes.Live:
 		line = fmt.Sprintf("revision %s is in force: %d of %s send with it", s.ActiveRevision, s.Nodes.Switched, plural(s.Nodes.Live, "live node"))
 	}
 	if r.StartedAt != nil && r.CompletedAt != nil {

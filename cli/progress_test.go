@@ -57,6 +57,10 @@ func TestProgress(t *testing.T) {
 		}), outcomeSettling, "completed: every node sends with revision aaaa; not Ready (NodesNotReady): why"},
 		"new network": {at(2, "False", "NodesNotReady", v1alpha1.RolloutStatus{Phase: v1alpha1.PhaseSettled}, func(s *v1alpha1.NetworkConfigStatus) {
 			s.Conditions[0].Status, s.Conditions[0].Reason = metav1.ConditionFalse, "NodesNotReady"
+			s.Nodes = v1alpha1.NodeCounts{Total: 3}
+		}), outcomeSettling, "revision aaaa is in force, and no node sends with it yet; not Ready (NodesNotReady): why"},
+		"some have reported": {at(2, "False", "NodesNotReady", v1alpha1.RolloutStatus{Phase: v1alpha1.PhaseSettled}, func(s *v1alpha1.NetworkConfigStatus) {
+			s.Conditions[0].Status, s.Conditions[0].Reason = metav1.ConditionFalse, "NodesNotReady"
 			s.Nodes = v1alpha1.NodeCounts{Total: 3, Live: 3, Switched: 1}
 		}), outcomeSettling, "revision aaaa is in force: 1 of 3 live nodes send with it; not Ready (NodesNotReady): why"},
 		"switching": {at(2, "False", "RollingOut", v1alpha1.RolloutStatus{Phase: "Switching", Target: "bbbb", WaitingFor: []string{"n2"}, WaitingCount: 20}, toB),
