@@ -92,7 +92,8 @@ Exit codes: 0 done or well, 1 error, 2 stalled, failed or a path does not work, 
 	// kubectl's own flags would push everything else off the screen in the help of every command.
 	root.SetUsageTemplate(strings.ReplaceAll(root.UsageTemplate(), "{{.InheritedFlags.FlagUsages | trimTrailingWhitespaces}}",
 		`  kubectl's, such as --context and --kubeconfig: "kubectl options" lists them`))
-	root.AddCommand(newStatusCommand(s), newRolloutCommand(s), newCheckCommand(s), newTraceCommand(s), newConvertCommand(s))
+	root.AddCommand(newStatusCommand(s), newRolloutCommand(s), newCheckCommand(s), newTraceCommand(s), newConvertCommand(s),
+		newUninstallCommand(s))
 	return root
 }
 

@@ -22,8 +22,8 @@ import (
 	"github.com/hopsack-net/hopsack/controllers"
 )
 
-// startController runs the real controller until the test ends.
-func startController(t *testing.T) {
+// startController runs the real controller until the test ends, or until stop.
+func startController(t *testing.T) (stop func()) {
 	t.Helper()
 	mgr, err := ctrl.NewManager(admin, ctrl.Options{
 		Scheme: api.Scheme(), Metrics: metricsserver.Options{BindAddress: "0"}, HealthProbeBindAddress: "0",
@@ -44,19 +44,21 @@ func startController(t *testing.T) {
 	if err := r.SetupWithManager(mgr); err != nil {
 		t.Fatal(err)
 	}
-	background(t, func(ctx context.Context) {
+	return background(t, func(ctx context.Context) {
 		if err := mgr.Start(ctx); err != nil {
 			t.Errorf("controller: %v", err)
 		}
 	})
 }
 
-// background runs f until the test ends.
-func background(t *testing.T, f func(context.Context)) {
+// background runs f until the test ends, or until stop.
+func background(t *testing.T, f func(context.Context)) (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() { defer close(done); f(ctx) }()
-	t.Cleanup(func() { cancel(); <-done })
+	stop = func() { cancel(); <-done }
+	t.Cleanup(stop)
+	return stop
 }
 
 // agents play the agents of all nodes: they report that everything works, except that nothing comes back over UDP port blocked.
