@@ -55,8 +55,12 @@ kubelet-lab: deps lab ## Build what a lab with kubelets needs, outside the repos
 	@hack/build-kubelet-lab.sh
 
 .PHONY: test
-test: kubelet-lab ## Run every test: unit, kernel, API, lab, end to end.
+test: deps lab ## Run every test but kubelet-test's: unit, kernel, API, lab, end to end.
 	@go run ./hack/runtests -exec '$(SUDO)'
+
+.PHONY: kubelet-test
+kubelet-test: kubelet-lab ## Test the lab with kubelets.
+	@go run ./hack/runtests -exec '$(SUDO)' -stage kubelet
 
 .PHONY: mutants
 mutants: deps lab ## Break one promise at a time and show which test notices (MUTANTS="-only route" picks some).

@@ -17,6 +17,7 @@ type stage struct {
 	prefixes []string // packages below these folders; none: all that no other stage names
 	parallel string   // packages at a time
 	timeout  string   // per package
+	apart    bool     // runs only when it is named
 }
 
 // stages are in the order in which they run: what fails soonest first. Packages that build clusters run one at a time,
@@ -26,13 +27,14 @@ func stages() []stage {
 		{name: "unit and kernel", parallel: "2", timeout: "10m"},
 		{name: "api", prefixes: []string{"test/crd", "test/cli", "test/controller", "test/manifests", "hack/chart"}, parallel: "1", timeout: "15m"},
 		{name: "lab", prefixes: []string{"test/lab"}, parallel: "1", timeout: "20m"},
+		{name: "kubelet", prefixes: []string{"test/lab/kubelet"}, parallel: "1", timeout: "20m", apart: true},
 		{name: "end to end", prefixes: []string{"test/e2e", "test/bench", "test/scale"}, parallel: "1", timeout: "40m"},
 	}
 }
 
 func main() {
 	execWith := flag.String("exec", "", "command that runs the test programs, such as sudo (go test -exec)")
-	only := flag.String("stage", "", "run only the stage of this name")
+	only := flag.String("stage", "", "run only the stage of this name (kubelet runs only when named)")
 	flag.Parse()
 	if err := run(*execWith, *only); err != nil {
 		fmt.Fprintf(os.Stderr, "runtests: %v\n", err)
@@ -48,7 +50,7 @@ func run(execWith, only string) error {
 	var results []*result
 	for i, s := range stages() {
 		selected := selectPackages(stages(), i, module, packages)
-		if len(selected) == 0 || only != "" && only != s.name {
+		if len(selected) == 0 || only != s.name && (only != "" || s.apart) {
 			continue
 		}
 		fmt.Printf("== %s: %d packages\n", s.name, len(selected))
@@ -82,27 +84,23 @@ func listPackages() (module string, packages []string, err error) {
 	return module, packages, nil
 }
 
-// selectPackages returns the packages of stage i: those below its prefixes, or all that no stage claims.
+// selectPackages returns the packages of stage i: those that one of its prefixes fits best, or all that no stage claims.
 func selectPackages(all []stage, i int, module string, packages []string) []string {
-	below := func(pkg string, s stage) bool {
-		for _, prefix := range s.prefixes {
-			path := module + "/" + prefix
-			if pkg == path || strings.HasPrefix(pkg, path+"/") {
-				return true
-			}
-		}
-		return false
-	}
 	var out []string
 	for _, pkg := range packages {
-		mine := below(pkg, all[i])
-		if len(all[i].prefixes) == 0 {
-			mine = true
-			for _, s := range all {
-				mine = mine && !below(pkg, s)
+		claimant, longest := -1, -1
+		for j, s := range all {
+			if len(s.prefixes) == 0 && longest < 0 {
+				claimant = j
+			}
+			for _, prefix := range s.prefixes {
+				path := module + "/" + prefix
+				if (pkg == path || strings.HasPrefix(pkg, path+"/")) && len(path) > longest {
+					claimant, longest = j, len(path)
+				}
 			}
 		}
-		if mine {
+		if claimant == i {
 			out = append(out, pkg)
 		}
 	}

@@ -8,13 +8,13 @@ import (
 )
 
 func TestSelectPackages(t *testing.T) {
-	packages := []string{"m/api", "m/cmd/x", "m/test/crd", "m/test/labels", "m/test/lab", "m/test/lab/cmd/lab", "m/test/e2e"}
+	packages := []string{"m/api", "m/cmd/x", "m/test/crd", "m/test/labels", "m/test/lab", "m/test/lab/cmd/lab", "m/test/lab/kubelet", "m/test/e2e"}
 	var got [][]string
 	for i := range stages() {
 		got = append(got, selectPackages(stages(), i, "m", packages))
 	}
 	want := [][]string{
-		{"m/api", "m/cmd/x", "m/test/labels"}, {"m/test/crd"}, {"m/test/lab", "m/test/lab/cmd/lab"}, {"m/test/e2e"},
+		{"m/api", "m/cmd/x", "m/test/labels"}, {"m/test/crd"}, {"m/test/lab", "m/test/lab/cmd/lab"}, {"m/test/lab/kubelet"}, {"m/test/e2e"},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("stages (-want +got):\n%s", diff)
