@@ -198,7 +198,7 @@ func exists(t *testing.T, o *unstructured.Unstructured) bool {
 	return err == nil && now.GetDeletionTimestamp() == nil
 }
 
-// uninstallOK runs the command, which must end with code and write texts.
+// uninstallEnds runs the command, which must end with code and write texts.
 func uninstallEnds(t *testing.T, code int, args []string, texts ...string) {
 	t.Helper()
 	out, errOut, got := runToEnd(t, append([]string{"uninstall", "--timeout", "15s"}, args...)...)
