@@ -19,13 +19,13 @@ const TableName = "hopsack"
 
 // family is what rules of one address family are written with.
 type family struct {
-	suffix, keyword, setType, multicast string
-	has                                 func(netip.Addr) bool
+	suffix, keyword, multicast string
+	has                        func(netip.Addr) bool
 }
 
 var families = []family{
-	{suffix: "4", keyword: "ip", setType: "ipv4_addr", multicast: "224.0.0.0/4", has: netip.Addr.Is4},
-	{suffix: "6", keyword: "ip6", setType: "ipv6_addr", multicast: "ff00::/8", has: netip.Addr.Is6},
+	{suffix: "4", keyword: "ip", multicast: "224.0.0.0/4", has: netip.Addr.Is4},
+	{suffix: "6", keyword: "ip6", multicast: "ff00::/8", has: netip.Addr.Is6},
 }
 
 // Names of sets; those of addresses have a family's suffix.
@@ -73,15 +73,18 @@ func baseChain(name string, typ knftables.BaseChainType, hook knftables.BaseChai
 	return knftables.Chain{Name: name, Type: &typ, Hook: &hook, Priority: &priority}
 }
 
+// renderSets declares sets by what they are compared with. Declared by type, a set of nft 1.1.2 or newer crashes older ones
+// whatever they were asked for, because they find a kind of expression beside it that they cannot read; and the agent's nft is
+// its image's, while kube-proxy and the node have their own.
 func renderSets(tx *knftables.Transaction, fw *desired.Firewall) {
-	tx.Add(&knftables.Set{Name: setPorts, Type: "inet_service"})
+	tx.Add(&knftables.Set{Name: setPorts, TypeOf: "udp dport"})
 	for _, f := range families {
 		for _, name := range slices.Sorted(maps.Keys(networks(fw))) {
 			tx.Add(&knftables.Set{
-				Name: name + f.suffix, Type: f.setType, Flags: []knftables.SetFlag{knftables.IntervalFlag}, AutoMerge: knftables.PtrTo(true),
+				Name: name + f.suffix, TypeOf: f.keyword + " saddr", Flags: []knftables.SetFlag{knftables.IntervalFlag}, AutoMerge: knftables.PtrTo(true),
 			})
 		}
-		tx.Add(&knftables.Set{Name: setPeers + f.suffix, Type: f.setType})
+		tx.Add(&knftables.Set{Name: setPeers + f.suffix, TypeOf: f.keyword + " saddr"})
 	}
 	for _, e := range elements(fw) {
 		tx.Add(&e)
