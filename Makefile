@@ -13,6 +13,8 @@ GO_TOOL := go tool -modfile=hack/tools/go.mod
 CNI_PLUGINS := $(addprefix github.com/containernetworking/plugins/plugins/,main/bridge main/loopback ipam/host-local meta/portmap)
 # The release, from the one place that has it: the tag of the images in the manifests.
 VERSION ?= $(shell awk '$$1 == "newTag:" {print $$2; exit}' config/default/kustomization.yaml)
+BACKEND ?= vxlan
+KUBE_PROXY ?= nftables
 # Namespaces, devices and nftables take root; building does not.
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo -E env PATH=$(PATH))
 
@@ -61,6 +63,13 @@ test: deps lab ## Run every test but kubelet-test's: unit, kernel, API, lab, end
 .PHONY: kubelet-test
 kubelet-test: kubelet-lab ## Test the lab with kubelets.
 	@go run ./hack/runtests -exec '$(SUDO)' -stage kubelet
+
+.PHONY: conformance
+conformance: kubelet-lab ## Run Kubernetes' conformance tests of the network on what ships (BACKEND=vxlan|direct|udp KUBE_PROXY=nftables|iptables).
+	@hack/build-kubelet-lab.sh --e2e
+	@go run ./hack/image -version $(VERSION) -only agent,controller -platforms linux/$(shell go env GOARCH) -compress=false -out bin/conformance
+	$(GO_BUILD) -o bin/conformance/ ./test/conformance
+	@$(SUDO) bin/conformance/conformance -backend $(BACKEND) -kube-proxy $(KUBE_PROXY) $(CONFORMANCE)
 
 .PHONY: mutants
 mutants: deps lab ## Break one promise at a time and show which test notices (MUTANTS="-only route" picks some).
