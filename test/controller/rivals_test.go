@@ -182,7 +182,7 @@ func nodeNetworkWrittenMeanwhile(t *testing.T) {
 func subnetBoundMeanwhile(t *testing.T) {
 	c := newCluster(t)
 	w := newWire()
-	var changed atomic.Bool
+	var changed, bound atomic.Bool
 	var once sync.Once
 	w.hook = func(r *http.Request, send func() (*http.Response, error)) (*http.Response, error) {
 		if changed.Load() && strings.HasSuffix(r.URL.Path, "/networkconfigs/default/status") { // the first write of that pass
@@ -190,9 +190,22 @@ func subnetBoundMeanwhile(t *testing.T) {
 				if err := c.bindMore("n1", "10.244.99.0/24"); err != nil {
 					t.Error(err)
 				}
+				bound.Store(true)
 			})
 		}
-		return send()
+		if !bound.Load() || r.Method != http.MethodPut || !strings.HasSuffix(r.URL.Path, "/nodenetworks/n1") {
+			return send()
+		}
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			return nil, err
+		}
+		r.Body = io.NopCloser(bytes.NewReader(body))
+		response, err := send()
+		if err == nil && response.StatusCode == http.StatusOK && !bytes.Contains(body, []byte("10.244.99.0/24")) {
+			t.Error("the subnet was taken away again") // a later pass would give it back
+		}
+		return response, err
 	}
 	c.startController(w.through)
 	c.startAgents()
