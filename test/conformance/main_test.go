@@ -9,12 +9,13 @@ import (
 )
 
 const report = `<?xml version="1.0" encoding="UTF-8"?>
-<testsuites tests="6"><testsuite name="Kubernetes e2e suite">
+<testsuites tests="7"><testsuite name="Kubernetes e2e suite">
 <testcase name="[SynchronizedBeforeSuite]" status="passed"></testcase>
 <testcase name="[It] [sig-network] a" status="passed"><system-err>said</system-err></testcase>
 <testcase name="[It] [sig-network] b" status="failed"><failure message="no" type="failed">why</failure></testcase>
 <testcase name="[It] [sig-network] c" status="panicked"><error message="oh" type="panicked">where</error></testcase>
 <testcase name="[It] [sig-apps] d" status="skipped"><skipped message="skipped"></skipped></testcase>
+<testcase name="[It] [sig-network] e" status="skipped"><skipped message="skipped - needs two zones"></skipped></testcase>
 <testcase name="[SynchronizedAfterSuite]" status="failed"><failure message="late" type="failed"></failure></testcase>
 </testsuite></testsuites>`
 

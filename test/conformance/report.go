@@ -13,7 +13,10 @@ const (
 	logFile    = "ginkgo.log"
 )
 
-// counts are how many specs ended how.
+// unselected is what the report says of a spec that the focus leaves out; a spec that skips itself adds why.
+const unselected = "skipped"
+
+// counts are how many of the specs that were to run ended how.
 type counts struct {
 	Passed  int `json:"passed"`
 	Failed  int `json:"failed"`
@@ -31,8 +34,10 @@ func readReport(path string) (counts, error) {
 	var report struct {
 		Suites []struct {
 			Cases []struct {
-				Name    string    `xml:"name,attr"`
-				Skipped *struct{} `xml:"skipped"`
+				Name    string `xml:"name,attr"`
+				Skipped *struct {
+					Message string `xml:"message,attr"`
+				} `xml:"skipped"`
 				Failure *struct{} `xml:"failure"`
 				Error   *struct{} `xml:"error"`
 			} `xml:"testcase"`
@@ -49,7 +54,7 @@ func readReport(path string) (counts, error) {
 			case c.Failure != nil || c.Error != nil:
 				out.Failed++
 				out.Failures = append(out.Failures, name)
-			case !spec:
+			case !spec, c.Skipped != nil && c.Skipped.Message == unselected:
 			case c.Skipped != nil:
 				out.Skipped++
 			default:
