@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -114,6 +115,15 @@ func run(ctx context.Context, args []string) error {
 
 // measure runs the tests on a lab of their own, which is down when it returns.
 func measure(ctx context.Context, s settings) (r result, err error) {
+	c, err := lab.OpenConfig(lab.Config{BinDir: s.bin, Out: os.Stderr})
+	if err != nil {
+		return r, err
+	}
+	if st, err := c.Status(ctx); err != nil {
+		return r, err
+	} else if st.Up || st.Owner != "" {
+		return r, fmt.Errorf("a lab is up (in %s): take it down first with `lab down`", cmp.Or(st.Owner, c.Dir()))
+	}
 	report, err := filepath.Abs(filepath.Join(s.reports, s.backend+"-"+s.proxy))
 	if err != nil {
 		return r, err
@@ -124,15 +134,6 @@ func measure(ctx context.Context, s settings) (r result, err error) {
 	}
 	if err := os.MkdirAll(report, 0o755); err != nil {
 		return r, fmt.Errorf("make report folder: %w", err)
-	}
-	c, err := lab.OpenConfig(lab.Config{BinDir: s.bin, Out: os.Stderr})
-	if err != nil {
-		return r, err
-	}
-	if st, err := c.Status(ctx); err != nil {
-		return r, err
-	} else if st.Up || st.Owner != "" {
-		return r, fmt.Errorf("a lab is up (in %s): take it down first with `lab down`", st.Owner)
 	}
 	defer func() {
 		down, cancel := context.WithTimeout(context.WithoutCancel(ctx), downTimeout)
