@@ -30,7 +30,7 @@ import (
 )
 
 // patience is how long a test waits for something that must happen.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // cluster is the API server as a test sees it, empty at first.
 type cluster struct {

@@ -97,6 +97,7 @@ type crasher struct {
 	c      *cluster
 	rng    *rand.Rand
 	stop   chan struct{}
+	once   sync.Once
 	done   sync.WaitGroup
 	deaths int
 }
@@ -109,7 +110,7 @@ func (c *cluster) startCrasher(seed uint64) *crasher {
 			w.dieAfter.Store(int64(r.rng.IntN(7)))
 			w.loseReply.Store(r.rng.IntN(2) == 0)
 			stop := c.startController(w.through)
-			life := time.After(2 * time.Second) // it may have nothing to write
+			life := time.After(5 * time.Second) // it may have nothing to write, or a busy machine
 			for alive := true; alive; {
 				select {
 				case <-r.stop:
@@ -125,11 +126,12 @@ func (c *cluster) startCrasher(seed uint64) *crasher {
 			stop()
 		}
 	})
+	c.t.Cleanup(func() { r.end() }) // a test that failed must not leave a controller to the next one
 	return r
 }
 
 func (r *crasher) end() int {
-	close(r.stop)
+	r.once.Do(func() { close(r.stop) })
 	r.done.Wait()
 	return r.deaths
 }
