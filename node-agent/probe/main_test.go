@@ -1,9 +1,16 @@
 package probe
 
 import (
+	"os"
 	"testing"
 
 	"github.com/hopsack-net/hopsack/node-agent/dataplane/nstest"
 )
 
-func TestMain(m *testing.M) { nstest.Main(m) }
+// TestMain lets the test program be a prober that is killed.
+func TestMain(m *testing.M) {
+	if os.Getenv(helperEnv) != "" {
+		runHelper()
+	}
+	nstest.Main(m)
+}

@@ -211,14 +211,12 @@ func TestClose(t *testing.T) {
 
 const helperEnv = "PROBE_TEST_HELPER"
 
-// TestHelperProcess is not a test: it is the process that is killed.
-func TestHelperProcess(t *testing.T) {
-	if os.Getenv(helperEnv) == "" {
-		t.Skip("this is what TestKilled runs")
-	}
+// runHelper is the process that is killed.
+func runHelper() {
 	p := New(logr.Discard())
 	if err := p.Configure(testConfig(1)); err != nil {
-		t.Fatal(err)
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
 	}
 	fmt.Println("ready")
 	select {}
@@ -227,7 +225,7 @@ func TestHelperProcess(t *testing.T) {
 // helper runs a prober of node 1 in a process of its own, and returns what kills it.
 func (w *world) helper() (kill func()) {
 	w.t.Helper()
-	cmd := exec.Command("/proc/self/exe", "-test.run=^TestHelperProcess$")
+	cmd := exec.Command("/proc/self/exe")
 	cmd.Env = append(os.Environ(), helperEnv+"=1")
 	out, err := cmd.StdoutPipe()
 	if err != nil {
