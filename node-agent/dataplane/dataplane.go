@@ -29,7 +29,7 @@ type Options struct {
 	// it changed its path may still be on their way, for longer the busier the machines. 0 gives it back at once.
 	KeepLoose time.Duration
 	// Linger is how long a tunnel device stays after it is last wanted, for packets that peers have sent already: 0 means
-	// DefaultLinger, a negative one that it goes at once. Nothing lingers when hopsack leaves.
+	// DefaultLinger, a negative one that it goes at once. A TUN device stays tunLinger times as long. Nothing lingers when hopsack leaves.
 	Linger time.Duration
 	// PodsDir is where the CNI plugin keeps its records of pods (handoff.PodsDir); "" leaves the mtu of pods' routes alone.
 	PodsDir string

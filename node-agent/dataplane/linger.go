@@ -2,7 +2,13 @@ package dataplane
 
 import (
 	"time"
+
+	"github.com/hopsack-net/hopsack/node-agent/desired"
 )
+
+// tunLinger is how many times longer a TUN device lingers: packets wait in its queue until the process that serves it gets a turn,
+// which took seconds on a machine with ten times more to do than it had processors for, and lost them with the device.
+const tunLinger = 10
 
 // findUnwanted looks for tunnels that are there and not wanted any more. Packets that a peer sent just before it changed its
 // path are still on their way, so a tunnel goes only some time after it was first seen unwanted, and all that is on it with it.
@@ -28,7 +34,11 @@ func (p *pass) findUnwanted() {
 			since = now
 			p.unwanted[name] = now
 		}
-		left := p.opts.Linger - now.Sub(since)
+		linger := p.opts.Linger
+		if p.links[name].Kind == desired.KindTUN {
+			linger *= tunLinger
+		}
+		left := linger - now.Sub(since)
 		if left <= 0 {
 			continue
 		}

@@ -137,10 +137,11 @@ func TestPodsComeAndGo(t *testing.T) {
 	}
 }
 
-// A tunnel that is no longer wanted still takes in what is on its way: device, entries, port and loose filter stay for a while.
+// A tunnel that is no longer wanted still takes in what is on its way: device, entries, port and loose filter stay for a while, and
+// those of one that a process serves for longer.
 func TestTunnelLingers(t *testing.T) {
 	n := newFakeNode(t)
-	const linger = 600 * time.Millisecond
+	const linger, tunLinger = 300 * time.Millisecond, 3 * time.Second
 	o := dataplane.Options{StateDir: n.dir, Linger: linger, ProcSys: n.kernel.ProcSys, Kernel: n.kernel, Table: n.table, Forward: n.forward}
 	n.Dataplane = newDataplane(t, o)
 	with, without := n.before(), nodeState(n.dir, 1, 2, 3)
@@ -164,6 +165,11 @@ func TestTunnelLingers(t *testing.T) {
 		t.Errorf("the tunnels are gone before their time:\n%s", content)
 	}
 	time.Sleep(time.Until(started.Add(linger)))
+	r = sync(t, n.Dataplane, without)
+	if content := n.kernel.String(); r.Again <= 0 || strings.Contains(content, "hs7-4789") || !strings.Contains(content, "link hsu8285") {
+		t.Errorf("to be called again after %v; want the TUN device left alone of:\n%s", r.Again, content)
+	}
+	time.Sleep(time.Until(started.Add(tunLinger)))
 	if again := sync(t, n.Dataplane, without).Again; again != 0 {
 		t.Errorf("to be called again after %v, want not any more", again)
 	}

@@ -15,8 +15,9 @@ import (
 	"github.com/hopsack-net/hopsack/node-agent/desired"
 )
 
-// lingerTime is how long what is no longer wanted goes on: packets of peers that have not heard of the change are on their way.
-const lingerTime = time.Second
+// lingerTime is how long what is no longer wanted goes on: packets of peers that have not heard of the change are on their way, and
+// others wait in the device's queue on a busy machine. It is longer than the dataplane leaves the device there.
+const lingerTime = 6 * time.Second
 
 // Tunnels are the udp tunnels of a node. All methods may be called concurrently.
 type Tunnels struct {
@@ -60,7 +61,7 @@ func New(log logr.Logger) *Tunnels {
 
 // Set makes exactly these tunnels work. It attaches to the devices, which must exist as the dataplane makes them, opens sockets
 // in the caller's network namespace, and replaces tables of peers without disturbing packets. A device that was deleted and made
-// again is attached again. A tunnel that is no longer in the list goes on for a second, so does an address that was replaced.
+// again is attached again. A tunnel that is no longer in the list goes on for lingerTime, so does an address that was replaced.
 // Calling it again with the same list changes nothing and costs two system calls per tunnel.
 //
 // The error joins those of all tunnels; each goes on as far as it can, and calling Set again is all that is needed to try again.
