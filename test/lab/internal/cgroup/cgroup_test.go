@@ -25,6 +25,9 @@ const (
 	unified = "30 20 0:27 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n"
 )
 
+// init keeps the process's first thread for the main goroutine: it never ends, so it must not be the one that joins groups.
+func init() { runtime.LockOSThread() }
+
 func TestOwn(t *testing.T) {
 	places := "5:cpu,cpuacct:/user\n4:memory:/docker/7/inner\n3:cpuset:/\n2:pids:/user\n1:name=systemd:/user\n0::/user\n9:perf_event:/\n"
 	got, err := own(strings.NewReader(places), strings.NewReader(shared))
@@ -65,7 +68,11 @@ func TestGroupsHoldAProcessAndGoWithIt(t *testing.T) {
 	places := Child(parents, "hopsack-test")
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 	defer cancel()
-	t.Cleanup(func() { _ = Remove(context.Background(), places) })
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		_ = Remove(ctx, places)
+	})
 	for range 2 {
 		if err := Make(places); err != nil {
 			t.Fatal(err)
