@@ -100,11 +100,7 @@ func newAnnotateCommand(s *session, cmd *cobra.Command, done string, change func
 		if err := dry.check(); err != nil {
 			return err
 		}
-		c, err := s.connect()
-		if err != nil {
-			return err
-		}
-		cfg, err := networkConfig(cmd.Context(), c)
+		c, cfg, err := s.read(cmd.Context())
 		if err != nil {
 			return err
 		}

@@ -57,18 +57,25 @@ func networkConfig(ctx context.Context, c client.Reader) (*v1alpha1.NetworkConfi
 	return cfg, explain(err, "read networkconfig "+v1alpha1.NetworkConfigName)
 }
 
-// explain says what was tried, and in the two cases that beginners meet, what is missing.
+// read connects and reads the NetworkConfig.
+func (s *session) read(ctx context.Context) (client.WithWatch, *v1alpha1.NetworkConfig, error) {
+	c, err := s.connect()
+	if err != nil {
+		return nil, nil, err
+	}
+	cfg, err := networkConfig(ctx, c)
+	return c, cfg, err
+}
+
+// explain says what was tried, and that hopsack is not installed where that is why it failed.
 func explain(err error, tried string) error {
 	switch {
 	case err == nil:
 		return nil
 	case meta.IsNoMatchError(err):
 		return fmt.Errorf("%s: hopsack is not installed in this cluster: %w", tried, err)
-	case apierrors.IsNotFound(err):
-		return fmt.Errorf("%s: %w", tried, err)
-	default:
-		return fmt.Errorf("%s: %w", tried, err)
 	}
+	return fmt.Errorf("%s: %w", tried, err)
 }
 
 // list reads all objects of one kind.

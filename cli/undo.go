@@ -175,11 +175,7 @@ func revisions(cfg *v1alpha1.NetworkConfig) []string {
 // registerRevisions completes a flag with the revisions of the history.
 func registerRevisions(cmd *cobra.Command, flag string, s *session) {
 	_ = cmd.RegisterFlagCompletionFunc(flag, func(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
-		c, err := s.connect()
-		if err != nil {
-			return nil, cobra.ShellCompDirectiveError
-		}
-		cfg, err := networkConfig(cmd.Context(), c)
+		_, cfg, err := s.read(cmd.Context())
 		if err != nil {
 			return nil, cobra.ShellCompDirectiveError
 		}
@@ -205,11 +201,7 @@ func newHistoryCommand(s *session) *cobra.Command {
 		if err := o.check(); err != nil {
 			return err
 		}
-		c, err := s.connect()
-		if err != nil {
-			return err
-		}
-		cfg, err := networkConfig(cmd.Context(), c)
+		_, cfg, err := s.read(cmd.Context())
 		if err != nil {
 			return err
 		}

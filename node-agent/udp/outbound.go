@@ -62,7 +62,7 @@ func (o *outbound) run() {
 		}
 		o.batch.flush()
 		if o.err != nil {
-			o.t.log.Info("Lost the device", "reason", o.err.Error())
+			o.t.log.Info("Detached from the device", "reason", o.err.Error())
 			return
 		}
 	}
