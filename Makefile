@@ -27,10 +27,11 @@ deps: ## Install what this machine lacks, or list what is missing.
 	@hack/deps.sh
 
 .PHONY: generate
-generate: ## Regenerate deepcopy functions and CRDs from the markers in api/, and the Helm chart from config/.
+generate: ## Regenerate deepcopy functions, CRDs and docs/reference.md from api/, and the Helm chart from config/.
 	$(GO_TOOL) controller-gen object paths=./api/...
 	$(GO_TOOL) controller-gen crd paths=./api/... output:crd:dir=config/crd/bases
 	go run ./hack/chart
+	go run ./hack/reference
 
 .PHONY: manifests
 manifests: ## Write dist/install.yaml, everything in one file for kubectl apply, and the chart.

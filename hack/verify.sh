@@ -23,11 +23,12 @@ check() { # NAME COMMAND...: runs it, shows its output and notes the name when i
 generated() {
   local before status=0
   before=$(mktemp -d)
-  cp -r api config/crd/bases charts "${before}" || return
+  cp -r api config/crd/bases charts docs/reference.md "${before}" || return
   make -s generate || status=1
   diff -ru "${before}/api" api || status=1
   diff -ru "${before}/bases" config/crd/bases || status=1
   diff -ru "${before}/charts" charts || status=1
+  diff -u "${before}/reference.md" docs/reference.md || status=1
   rm -rf "${before}"
   if ((status)); then echo 'generated files were not current: they are now, commit them (make generate)'; fi
   return "${status}"

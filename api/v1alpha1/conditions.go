@@ -9,7 +9,8 @@ const (
 	// with strategy VerifyOnly the change was tried and not made).
 	// (SubnetLease): True when peers may send to the lease's node. Reasons: Bound, Draining, InUse (True); Pending, Released,
 	// Overlaps, OutsideNetwork, DuplicatePublicIP, PublicIPRejected (False), and InUse before the node has an endpoint.
-	// (NodeNetwork): the agent's summary. Reasons: Ready; the reason of the first condition below that is not well.
+	// (NodeNetwork): the agent's summary. Reasons: Ready (True); CleanedUp, or the reason of the first condition below that is
+	// not well (False).
 	ConditionReady = "Ready"
 
 	// ConditionProgressing (NetworkConfig): True while nodes are being moved to the target revision.

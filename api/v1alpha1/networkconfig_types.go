@@ -37,7 +37,7 @@ type NetworkConfigSpec struct {
 	Network string `json:"network,omitempty"`
 
 	// subnetLen is the prefix length of a node's subnet, 9 to 28. Default 24, or two more than the prefix length of network
-	// where that is longer than 22.
+	// where that is longer than 22. It cannot change while leases are in use.
 	// +optional
 	// +kubebuilder:validation:Minimum=9
 	// +kubebuilder:validation:Maximum=28
@@ -88,7 +88,7 @@ type NetworkConfigSpec struct {
 	// +optional
 	IPMasq *IPMasq `json:"ipMasq,omitempty"`
 
-	// interface says how each node finds its underlay interface.
+	// interface says how each node finds its underlay interface. It cannot change while leases are in use.
 	// +optional
 	Interface *InterfaceRules `json:"interface,omitempty"`
 
@@ -159,15 +159,17 @@ type CNISettings struct {
 	// +kubebuilder:validation:XValidation:rule="!self.matches('^hs?[0-9]+-[0-9]+$')",message="cni.bridge must not look like a tunnel device of hopsack (hs1-8472)"
 	Bridge string `json:"bridge,omitempty"`
 
-	// hairpinMode, when Enabled (default), lets a pod reach itself through its own Service.
+	// hairpinMode, when Enabled (default), lets a pod reach itself through its own Service. A change is for pods that start
+	// afterwards.
 	// +optional
 	HairpinMode Toggle `json:"hairpinMode,omitempty"`
 
-	// portMappings, when Enabled (default), chains the portmap plugin, which serves hostPort.
+	// portMappings, when Enabled (default), chains the portmap plugin, which serves hostPort. A change is for pods that start
+	// afterwards.
 	// +optional
 	PortMappings Toggle `json:"portMappings,omitempty"`
 
-	// plugins are chained after hopsack's own, in this order.
+	// plugins are chained after hopsack's own, in this order. A change is for pods that start afterwards.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=16

@@ -10,7 +10,7 @@ type FailingPeer struct {
 	// +required
 	// +kubebuilder:validation:MaxLength=253
 	Node string `json:"node,omitempty"`
-	// reason is one of the probe reasons (ProbeNoAnswer and so on).
+	// reason is why: NoAnswer, PodAddressesDropped, PathMTU, ForwardPolicy, PeerDead or NoPath.
 	// +required
 	// +kubebuilder:validation:MaxLength=64
 	Reason string `json:"reason,omitempty"`
@@ -106,9 +106,10 @@ type CheckResult struct {
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=16
 	Failing []FailingPeer `json:"failing,omitempty"`
-	// medianMicroseconds and slowestMicroseconds are round-trip times.
+	// medianMicroseconds is the median of the round-trip times.
 	// +optional
 	MedianMicroseconds int64 `json:"medianMicroseconds,omitempty"`
+	// slowestMicroseconds is the longest of them.
 	// +optional
 	SlowestMicroseconds int64 `json:"slowestMicroseconds,omitempty"`
 }
