@@ -57,12 +57,17 @@ kubelet-lab: deps lab ## Build what a lab with kubelets needs, outside the repos
 	@hack/deps.sh g++:g++ dpkg-deb:dpkg
 	@hack/build-kubelet-lab.sh
 
+.PHONY: kubelet-images
+kubelet-images: ## Make the images and manifests that a lab with kubelets installs, of this version and of one after it.
+	@for next in '' next; do go run ./hack/image -version $(VERSION)$${next:+-next} -only agent,controller -platforms linux/$$(go env GOARCH) \
+	  -compress=false -out bin/images/$$next; done
+
 .PHONY: test
-test: deps lab ## Run every test but kubelet-test's: unit, kernel, API, lab, end to end.
+test: kubelet-lab kubelet-images manifests ## Run every test: unit, kernel, API, lab, end to end, and on a cluster with kubelets.
 	@go run ./hack/runtests -exec '$(SUDO)'
 
 .PHONY: kubelet-test
-kubelet-test: kubelet-lab ## Test the lab with kubelets.
+kubelet-test: kubelet-lab kubelet-images manifests ## Run the tests on clusters with kubelets only.
 	@go run ./hack/runtests -exec '$(SUDO)' -stage kubelet
 
 .PHONY: conformance

@@ -17,7 +17,6 @@ type stage struct {
 	prefixes []string // packages below these folders; none: all that no other stage names
 	parallel string   // packages at a time
 	timeout  string   // per package
-	apart    bool     // runs only when it is named
 }
 
 // stages are in the order in which they run: what fails soonest first. Packages that build clusters run one at a time,
@@ -27,14 +26,14 @@ func stages() []stage {
 		{name: "unit and kernel", parallel: "2", timeout: "10m"},
 		{name: "api", prefixes: []string{"test/crd", "test/cli", "test/controller", "test/manifests", "hack/chart"}, parallel: "1", timeout: "15m"},
 		{name: "lab", prefixes: []string{"test/lab"}, parallel: "1", timeout: "20m"},
-		{name: "kubelet", prefixes: []string{"test/lab/kubelet"}, parallel: "1", timeout: "20m", apart: true},
+		{name: "kubelet", prefixes: []string{"test/lab/kubelet", "test/kubelet"}, parallel: "1", timeout: "20m"},
 		{name: "end to end", prefixes: []string{"test/e2e", "test/bench", "test/scale"}, parallel: "1", timeout: "40m"},
 	}
 }
 
 func main() {
 	execWith := flag.String("exec", "", "command that runs the test programs, such as sudo (go test -exec)")
-	only := flag.String("stage", "", "run only the stage of this name (kubelet runs only when named)")
+	only := flag.String("stage", "", "run only the stage of this name")
 	flag.Parse()
 	if err := run(*execWith, *only); err != nil {
 		fmt.Fprintf(os.Stderr, "runtests: %v\n", err)
@@ -50,7 +49,7 @@ func run(execWith, only string) error {
 	var results []*result
 	for i, s := range stages() {
 		selected := selectPackages(stages(), i, module, packages)
-		if len(selected) == 0 || only != s.name && (only != "" || s.apart) {
+		if len(selected) == 0 || only != "" && only != s.name {
 			continue
 		}
 		fmt.Printf("== %s: %d packages\n", s.name, len(selected))

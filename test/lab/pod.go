@@ -265,12 +265,12 @@ func (c *Cluster) Pods() ([]Pod, error) {
 
 // PodIP returns a pod's first address.
 func (c *Cluster) PodIP(name string) (netip.Addr, error) {
-	pod, err := c.loadPod(name)
+	t, err := c.resolve(name)
 	if err != nil {
 		return netip.Addr{}, fmt.Errorf("pod %s: %w", name, err)
 	}
-	if len(pod.IPs) == 0 {
+	if len(t.addrs) == 0 {
 		return netip.Addr{}, fmt.Errorf("pod %s has no address", name)
 	}
-	return pod.IPs[0], nil
+	return t.addrs[0], nil
 }

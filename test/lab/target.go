@@ -18,11 +18,11 @@ import (
 	"github.com/hopsack-net/hopsack/test/lab/internal/sandbox"
 )
 
-// A target names a place where commands can run: a node (n1), a pod, "client" (a machine outside the cluster on the first
-// segment), "router", "switch" or "cp" (the control plane).
+// A target names a place where commands can run: a node (n1), a pod (in a lab with kubelets by its name or namespace/name),
+// "client" (a machine outside the cluster on the first segment), "router", "switch" or "cp" (the control plane).
 type target struct {
-	// name is the network namespace without its prefix.
-	name string
+	// name is the network namespace without its prefix; netns is the path on machine of one that has no name here.
+	name, netns string
 	// machine holds the mount and PID namespaces of the place; empty when it has none of its own.
 	machine string
 	// pod is set when the place is a pod on machine.
@@ -48,6 +48,9 @@ func (c *Cluster) resolve(name string) (target, error) {
 	if n, ok := s.node(name); ok {
 		return target{name: n.Name, machine: n.Name, addrs: n.Addrs()}, nil
 	}
+	if s.Kubelet != nil {
+		return c.realPod(s, name)
+	}
 	pod, err := c.loadPod(name)
 	if errors.Is(err, os.ErrNotExist) {
 		return target{}, fmt.Errorf("no node or pod %q in the lab (also known: client, router, switch, cp)", name)
@@ -63,6 +66,10 @@ func (c *Cluster) NetNS(name string) (string, error) {
 	t, err := c.resolve(name)
 	if err != nil {
 		return "", err
+	}
+	if t.netns != "" {
+		root, err := c.rootOf(t.machine)
+		return root + t.netns, err
 	}
 	path := netnsPath(t.name)
 	if !ns.Exists(path) {
@@ -96,6 +103,9 @@ func (c *Cluster) StartIn(name string, cmd *exec.Cmd) error {
 		}
 		defer unix.Close(pidfd)
 		place = ns.Place{PIDFD: pidfd}
+	}
+	if t.netns != "" {
+		place.NetNS, place.FreshSys = t.netns, true
 	}
 	if t.pod != "" {
 		place.NetNS, place.FreshSys = sandbox.NetNS(t.pod), true
