@@ -240,16 +240,13 @@ func (c *computer) firewall() *Firewall {
 	fw := &Firewall{
 		Bridge:       n.CNI.Bridge,
 		PodNetworks:  sortedPrefixes(n.PodNetworks),
+		LocalSubnets: localSubnets(n),
 		Masquerade:   n.Masquerade.Enabled,
 		Except:       sortedPrefixes(n.Masquerade.Except),
 		RandomFully:  n.Masquerade.RandomFully,
 		NodePortMark: n.Masquerade.NodePortMark,
 		NodeAddrs:    []netip.Addr{network.Gateway(n.StableSubnet())},
 	}
-	for _, s := range n.Subnets {
-		fw.LocalSubnets = append(fw.LocalSubnets, s.Prefix)
-	}
-	fw.LocalSubnets = sortedPrefixes(fw.LocalSubnets)
 	for _, r := range n.Revisions {
 		if r.Backend.Encapsulates() {
 			fw.TunnelPorts = append(fw.TunnelPorts, r.Backend.Port)
@@ -264,6 +261,15 @@ func (c *computer) firewall() *Firewall {
 	slices.SortFunc(fw.Peers, netip.Addr.Compare)
 	fw.Peers = slices.Compact(fw.Peers)
 	return fw
+}
+
+// localSubnets are the node's own, sorted.
+func localSubnets(n network.Node) []netip.Prefix {
+	var out []netip.Prefix
+	for _, s := range n.Subnets {
+		out = append(out, s.Prefix)
+	}
+	return sortedPrefixes(out)
 }
 
 func sortedPrefixes(in []netip.Prefix) []netip.Prefix {

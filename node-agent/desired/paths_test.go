@@ -5,6 +5,9 @@ import (
 	"net/netip"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
 	"github.com/hopsack-net/hopsack/api/v1alpha1"
 	"github.com/hopsack-net/hopsack/internal/handoff"
 	"github.com/hopsack-net/hopsack/internal/network"
@@ -163,5 +166,26 @@ func TestOnePortOneTunnel(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A node's addresses are nobody else's, of whatever family, and those of a node that no tunnel reaches are nobody's at all.
+func TestUDPTunnelKnowsWhoseAddressesAre(t *testing.T) {
+	addr := netip.MustParseAddr
+	in := input(udp)
+	in.Node.InternalIPs = []netip.Addr{addr("172.30.0.11"), addr("2001:db8::11")}
+	in.Node.PublicIPs = []netip.Addr{addr("198.51.100.11")}
+	in.Peers[0].PublicIPs = []netip.Addr{addr("2001:db8::13")}
+	in.Peers[1].PublicIPs = append(in.Peers[1].PublicIPs, addr("2001:db8::12"))
+	s, _ := Compute(in)
+	want := []UDPTunnel{{
+		Device: "hsu8285", Port: 8285, Local: addr("172.30.0.11"), MTU: 1472,
+		Peers:    []UDPPeer{{netip.MustParsePrefix("10.244.2.0/24"), addr("172.30.0.12"), addr("2001:db8::12")}},
+		Subnets:  []netip.Prefix{netip.MustParsePrefix("10.244.1.0/24")},
+		Networks: []netip.Prefix{netip.MustParsePrefix("10.244.0.0/16")},
+		Hosts:    []netip.Addr{addr("172.30.0.11"), addr("198.51.100.11"), addr("2001:db8::11"), addr("2001:db8::13")},
+	}}
+	if diff := cmp.Diff(want, s.UDPTunnels, cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{})); diff != "" {
+		t.Errorf("tunnels (-want +got):\n%s", diff)
 	}
 }

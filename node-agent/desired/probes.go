@@ -65,10 +65,19 @@ type UDPTunnel struct {
 	MTU int
 	// Peers say where packets go, sorted by subnet.
 	Peers []UDPPeer
+	// Subnets are this node's own: those outside the cluster whose packets a peer forwards may send to no others.
+	Subnets []netip.Prefix
+	// Networks hold all pods, on whatever node. An address in one of them that is in no peer's subnet is no source.
+	Networks []netip.Prefix
+	// Hosts are no sources either: this node's addresses, and those of nodes that the tunnel does not reach.
+	Hosts []netip.Addr
 }
 
-// UDPPeer is a subnet and the underlay address of its node. What arrives from Remote must come from one of its subnets.
+// UDPPeer is a subnet and the underlay address of its node. The subnet's addresses, Remote and Other are sources of what arrives
+// from Remote alone.
 type UDPPeer struct {
 	Subnet netip.Prefix
 	Remote netip.Addr
+	// Other is the address of the other family that the node publishes, invalid where there is none.
+	Other netip.Addr
 }

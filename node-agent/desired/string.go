@@ -81,13 +81,18 @@ func (r Rule) String() string {
 	return fmt.Sprintf("from %s ipproto udp sport %d lookup %d", r.Source, r.Port, r.Table)
 }
 
-// String prints the tunnel and its peers, one a line.
+// String prints the tunnel and its peers, one a line, and whose addresses come from none of them.
 func (t UDPTunnel) String() string {
 	var out strings.Builder
 	fmt.Fprintf(&out, "udp tunnel %s mtu %d local %s port %d\n", t.Device, t.MTU, t.Local, t.Port)
 	for _, p := range t.Peers {
-		fmt.Fprintf(&out, "  %s remote %s\n", p.Subnet, p.Remote)
+		fmt.Fprintf(&out, "  %s remote %s", p.Subnet, p.Remote)
+		if p.Other.IsValid() {
+			fmt.Fprintf(&out, " and %s", p.Other)
+		}
+		out.WriteString("\n")
 	}
+	fmt.Fprintf(&out, "  outsiders to %v, not from %v %v\n", t.Subnets, t.Networks, t.Hosts)
 	return out.String()
 }
 

@@ -156,12 +156,27 @@ func (c *computer) udpTunnel(r network.Revision) {
 	mtu := c.in.Facts.Underlay.MTU - r.Backend.Overhead(local)
 	c.state.Links[name] = Link{Kind: KindTUN, MTU: mtu, Port: r.Backend.Port}
 	c.tunnelAddr(name)
-	t := UDPTunnel{Device: name, Port: r.Backend.Port, Local: local, MTU: mtu}
-	for _, p := range c.peers {
-		if remote := p.PublicIP(local); remote.IsValid() {
-			t.Peers = append(t.Peers, UDPPeer{Subnet: p.Subnet, Remote: remote})
-		}
+	n := c.in.Node
+	t := UDPTunnel{
+		Device: name, Port: r.Backend.Port, Local: local, MTU: mtu, Subnets: localSubnets(n), Networks: sortedPrefixes(n.PodNetworks),
+		Hosts: slices.Concat(c.in.Facts.Underlay.Addrs, n.InternalIPs, n.PublicIPs),
 	}
+	for _, p := range c.peers {
+		remote := p.PublicIP(local)
+		if !remote.IsValid() {
+			t.Hosts = append(t.Hosts, p.PublicIPs...)
+			continue
+		}
+		to := UDPPeer{Subnet: p.Subnet, Remote: remote}
+		for _, a := range p.PublicIPs {
+			if a.Is4() != remote.Is4() {
+				to.Other = a
+			}
+		}
+		t.Peers = append(t.Peers, to)
+	}
+	slices.SortFunc(t.Hosts, netip.Addr.Compare)
+	t.Hosts = slices.Compact(t.Hosts)
 	c.state.UDPTunnels = append(c.state.UDPTunnels, t)
 	slices.SortFunc(c.state.UDPTunnels, func(a, b UDPTunnel) int { return strings.Compare(a.Device, b.Device) })
 }

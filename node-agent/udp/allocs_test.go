@@ -38,4 +38,20 @@ func TestNoAllocationPerPacket(t *testing.T) {
 	if got := one.in[0].packets.Load(); got < 100 {
 		t.Errorf("received %d packets", got)
 	}
+	// Outsiders in turns, so that the last one is never the same.
+	w.Subnets = []netip.Prefix{to.Subnet}
+	if table, err = newTable(w); err != nil {
+		t.Fatal(err)
+	}
+	q := packet("203.0.113.9", to.Subnet.Addr().Next().String(), protoTCP, make([]byte, 1420), nil)
+	in.messages[0].len = uint32(len(q))
+	copy(in.buffers[0], q)
+	one.in[0].packets.Store(0)
+	turn := func() { in.buffers[0][15] ^= 1; in.take(table, 0); in.rearm(0); in.merge.reset() }
+	if n := testing.AllocsPerRun(100, turn); n != 0 {
+		t.Errorf("receiving from outsiders allocates %v times", n)
+	}
+	if got := one.in[0].packets.Load(); got < 100 {
+		t.Errorf("received %d packets of outsiders", got)
+	}
 }

@@ -13,8 +13,20 @@
 // network and the other side see several flows; only the destination port is fixed. Outer packets carry no DF: on an underlay
 // narrower than the tunnel was told they arrive in fragments. TTL, ECN and all else of a packet are as the pod sent them.
 //
-// It refuses datagrams from any address that no lease publishes, packets whose source is outside the subnets of the node they
-// come from, and what is not one whole packet; it counts them, answers nothing, and sends nothing that no pod has sent.
+// It refuses datagrams from any address that no lease publishes, packets with a source that their peer has no right to, and what
+// is not one whole packet; it counts them, answers nothing, and sends nothing that nobody has sent.
+//
+// # Whose source is whose
+//
+// A peer speaks for its subnets and for the addresses it publishes, which a process on it may have bound to. Nobody else speaks
+// for these, and nobody at all for the rest of the pod networks, this node's own subnets and addresses, and what no router
+// forwards: loopback, link-local, multicast, unspecified, reserved. That is more than VXLAN asks: it takes what a peer sends.
+//
+// All other addresses are outsiders': an API server that is no node, a router of the site that has the pod networks' route. They
+// reach pods through any node that forwards for them, and pods answer them by their own node's routes. So no source of theirs
+// says which peer it comes by, and each peer may bring it; whoever holds a peer can forge them, as with VXLAN, but never a node
+// or a pod. They are let in only towards this node's pods, else a peer could use the node as a relay that hides where packets
+// come from. The sender looks at destinations alone: nothing is routed to the device but peers' subnets.
 //
 // Invariant: the table of peers is immutable and replaced whole, and read without locks; nothing is allocated per packet; the
 // packets of a flow stay in order.

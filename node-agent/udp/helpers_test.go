@@ -99,6 +99,15 @@ func (n *node) want(peers ...desired.UDPPeer) desired.UDPTunnel {
 	return desired.UDPTunnel{Device: testDevice, Port: testPort, Local: nodeAddr(n.n), MTU: testMTU, Peers: peers}
 }
 
+// inCluster is a tunnel to these nodes that knows what else there is in the cluster.
+func (n *node) inCluster(peers ...desired.UDPPeer) desired.UDPTunnel {
+	w := n.want(peers...)
+	w.Subnets = []netip.Prefix{peer(n.n).Subnet, peer6(n.n).Subnet}
+	w.Networks = []netip.Prefix{netip.MustParsePrefix("10.244.0.0/16"), netip.MustParsePrefix("fd00::/16")}
+	w.Hosts = []netip.Addr{w.Local}
+	return w
+}
+
 func (n *node) set(tunnels ...desired.UDPTunnel) error {
 	n.t.Helper()
 	var err error

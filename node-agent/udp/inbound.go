@@ -133,7 +133,7 @@ func (in *inbound) take(t *table, i int) {
 			in.count.malformed.Add(1)
 			continue
 		}
-		if in.owner(t, h, p) != from {
+		if who := in.owner(t, h, p); who != from && !(who == outsider && within(t.own, h.destination(p))) {
 			in.count.wrongSource.Add(1)
 			continue
 		}
@@ -156,13 +156,13 @@ func segmentSize(h *unix.Msghdr, c *groControl, n int) int {
 	return max(n, 1)
 }
 
-// owner is the node whose subnet the packet's source is in.
+// owner is whose address the packet's source is.
 func (in *inbound) owner(t *table, h header, p []byte) *remote {
 	src := p[h.addresses : h.addresses+h.addressLen]
 	if l := &in.last; l.table == t && l.v6 == h.v6 && string(l.src[:h.addressLen]) == string(src) {
 		return l.of
 	}
-	in.last.table, in.last.v6, in.last.of = t, h.v6, t.lookup(h.source(p))
+	in.last.table, in.last.v6, in.last.of = t, h.v6, t.owner(h.source(p))
 	copy(in.last.src[:], src)
 	return in.last.of
 }

@@ -22,7 +22,8 @@ type Drops struct {
 	UnknownDestination uint64
 	// Stranger: the datagram came from an address that no peer publishes. Counted by datagram.
 	Stranger uint64
-	// WrongSource: the packet came from a peer, its own source is in no subnet of that peer.
+	// WrongSource: the packet came from a peer, but its own source is another node's or nobody's, or that of an outsider who sends
+	// to no pod of this node.
 	WrongSource uint64
 	// Malformed: not one whole IPv4 or IPv6 packet.
 	Malformed uint64

@@ -15,7 +15,19 @@ type table struct {
 	// v4 and v6 are the subnets by length, the longest first. A cluster has one or two lengths of each, so that this is one or
 	// two look-ups in a map whatever the number of peers.
 	v4, v6 []subnets
+	// hosts are nodes' own addresses.
+	hosts map[netip.Addr]*remote
+	// own are this node's subnets, networks hold all pods there are.
+	own, networks []netip.Prefix
 }
+
+// Whose addresses are those of no peer.
+var (
+	// nobody sends from these: pods of no node and of this one, this node, addresses that nothing is forwarded from.
+	nobody = &remote{}
+	// outsider is whoever is neither node nor pod: a peer may have a route for it, or be its router.
+	outsider = &remote{}
+)
 
 // subnets are those of one prefix length.
 type subnets struct {
@@ -35,7 +47,10 @@ type remote struct {
 // newTable makes the table of a tunnel. Peers that the tunnel cannot reach, of the other address family, are left out and named
 // in the error; the table is good for the others.
 func newTable(t desired.UDPTunnel) (*table, error) {
-	tab := &table{remotes: make(map[netip.Addr]*remote, len(t.Peers))}
+	tab := &table{
+		remotes: make(map[netip.Addr]*remote, len(t.Peers)), hosts: make(map[netip.Addr]*remote, len(t.Peers)+len(t.Hosts)),
+		own: t.Subnets, networks: slices.Concat(t.Networks, t.Subnets),
+	}
 	var refused error
 	for _, p := range t.Peers {
 		to := p.Remote.Unmap()
@@ -49,8 +64,15 @@ func newTable(t desired.UDPTunnel) (*table, error) {
 		if r == nil {
 			r = &remote{addr: to, id: len(tab.remotes), sockaddr: newRawSockaddr(netip.AddrPortFrom(to, t.Port))}
 			tab.remotes[to] = r
+			tab.hosts[to] = r
+		}
+		if p.Other.IsValid() {
+			tab.hosts[p.Other.Unmap()] = r
 		}
 		tab.add(p.Subnet.Masked(), r)
+	}
+	for _, a := range t.Hosts {
+		tab.hosts[a.Unmap()] = nobody
 	}
 	longest := func(a, b subnets) int { return b.bits - a.bits }
 	slices.SortFunc(tab.v4, longest)
@@ -88,4 +110,37 @@ func (t *table) lookup(a netip.Addr) *remote {
 		}
 	}
 	return nil
+}
+
+// owner is the node whose packets may have that source, nobody or outsider.
+func (t *table) owner(source netip.Addr) *remote {
+	if r := t.lookup(source); r != nil {
+		return r
+	}
+	if r := t.hosts[source]; r != nil {
+		return r
+	}
+	if within(t.networks, source) || !travels(source) {
+		return nobody
+	}
+	return outsider
+}
+
+func within(prefixes []netip.Prefix, a netip.Addr) bool {
+	for _, p := range prefixes {
+		if p.Contains(a) {
+			return true
+		}
+	}
+	return false
+}
+
+// travels says that packets from that address can reach a router: it is unicast and means the same in more than one place.
+func travels(a netip.Addr) bool {
+	if a.Is4() {
+		if first := a.As4()[0]; first == 0 || first >= 240 {
+			return false
+		}
+	}
+	return a.IsGlobalUnicast() && !a.Is4In6()
 }

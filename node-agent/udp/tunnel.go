@@ -77,13 +77,20 @@ func (t *tunnel) set(want desired.UDPTunnel, linger func(func())) error {
 }
 
 func (t *tunnel) setTable(want desired.UDPTunnel) {
-	if t.table.Load() != nil && t.made.Local == want.Local && slices.Equal(t.made.Peers, want.Peers) {
+	if t.table.Load() != nil && sameTable(t.made, want) {
 		return
 	}
+	want.Peers, want.Hosts = slices.Clone(want.Peers), slices.Clone(want.Hosts)
+	want.Subnets, want.Networks = slices.Clone(want.Subnets), slices.Clone(want.Networks)
 	table, refused := newTable(want)
 	t.table.Store(table)
 	t.made, t.refused = want, refused
-	t.made.Peers = slices.Clone(want.Peers)
+}
+
+// sameTable says whether two tunnels' tables would be equal.
+func sameTable(a, b desired.UDPTunnel) bool {
+	return a.Local == b.Local && slices.Equal(a.Peers, b.Peers) && slices.Equal(a.Subnets, b.Subnets) &&
+		slices.Equal(a.Networks, b.Networks) && slices.Equal(a.Hosts, b.Hosts)
 }
 
 // wantedSockets returns the sockets there are when they are the right ones, or new ones; on error, those there are.
