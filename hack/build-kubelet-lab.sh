@@ -3,9 +3,10 @@
 # kubelet, kube-proxy, kube-controller-manager, kube-scheduler, containerd and runc, and in DIR/images the container images that
 # are needed where there is no registry. With --e2e also the tests of Kubernetes itself, which take longer than all the rest.
 #
-# The modules below test/lab/kubelet/build pin the versions. What was built lies in a cache outside the repository, under a name
-# that holds the hash of everything it was built from, and DIR holds links to it: nothing is built twice, by whatever checkout,
-# and nothing half-built ever has a name that somebody looks for. The first build takes about 20 minutes on two cores.
+# The modules below test/lab/kubelet/build pin the versions; that of Kubernetes has those of the control plane (a test says so), so
+# that what one compiled serves the other. What was built lies in a cache outside the repository, under a name that holds the hash
+# of everything it was built from, and DIR holds links to it: nothing is built twice, by whatever checkout, and nothing half-built
+# ever has a name that somebody looks for.
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
