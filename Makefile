@@ -73,9 +73,9 @@ kubelet-test: kubelet-lab kubelet-images manifests ## Run the tests on clusters 
 .PHONY: conformance
 conformance: kubelet-lab ## Run Kubernetes' conformance tests of the network on what ships (BACKEND=vxlan|direct|udp KUBE_PROXY=nftables|iptables).
 	@hack/build-kubelet-lab.sh --e2e
-	@go run ./hack/image -version $(VERSION) -only agent,controller -platforms linux/$(shell go env GOARCH) -compress=false -out bin/conformance
-	$(GO_BUILD) -o bin/conformance/ ./test/conformance
-	@$(SUDO) bin/conformance/conformance -backend $(BACKEND) -kube-proxy $(KUBE_PROXY) $(CONFORMANCE)
+	@go run ./hack/image -version $(VERSION) -only agent,controller -platforms linux/$(shell go env GOARCH) -compress=false -out bin/images
+	$(GO_BUILD) -o bin/ ./test/conformance
+	@$(SUDO) bin/conformance -backend $(BACKEND) -kube-proxy $(KUBE_PROXY) $(CONFORMANCE)
 
 .PHONY: mutants
 mutants: deps lab ## Break one promise at a time and show which test notices (MUTANTS="-only route" picks some).

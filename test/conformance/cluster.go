@@ -9,48 +9,31 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/hopsack-net/hopsack/test/lab"
+	"github.com/hopsack-net/hopsack/test/kubelet/cluster"
 )
 
-// install brings the lab up and installs hopsack as a user would, and returns when pods have a network and names.
-func install(ctx context.Context, c *lab.Cluster, s settings) error {
+// start brings a cluster up and installs hopsack as a user would, and returns when pods have a network and names. A
+// cluster that is returned with an error is up and has to be taken down.
+func start(ctx context.Context, s settings) (*cluster.Cluster, error) {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
-	options := lab.KubeletOptions{ProxyMode: s.proxy, Images: []string{
-		filepath.Join(s.images, "hopsack-agent.tar"), filepath.Join(s.images, "hopsack-controller.tar"),
-		filepath.Join(s.bin, "kubelet", "images", "agnhost.tar"), filepath.Join(s.bin, "kubelet", "images", "busybox.tar"),
-	}}
-	if err := c.Up(ctx, lab.Options{Nodes: 3, Routed: 1, Kubelet: &options}); err != nil {
-		return fmt.Errorf("start the lab: %w", err)
-	}
-	if _, err := c.Kubectl(ctx, "apply", "--server-side", "-k", s.manifests); err != nil {
-		return err
-	}
-	network := filepath.Join(s.networkFiles, networks[s.backend])
-	// The API server takes a moment to serve kinds that are new.
-	err := c.Wait(ctx, "the NetworkConfig to be accepted", func() (bool, error) {
-		_, err := c.Kubectl(ctx, "apply", "-f", network)
-		return err == nil, err
-	})
+	root, err := cluster.FindRoot()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if err := c.WaitReady(ctx); err != nil {
-		return err
+	// Not a temporary folder: what the components said stays for whoever has to find out why a spec failed.
+	c, err := cluster.Start(ctx, cluster.Options{Dir: filepath.Join(root, ".lab"), KubeProxy: s.proxy, Out: os.Stderr})
+	if err != nil {
+		return nil, err
 	}
-	for _, args := range [][]string{
-		{"wait", "--for=condition=Ready", "node", "--all", "--timeout=2m"},
-		{"rollout", "status", "-n", "kube-system", "deploy/coredns", "--timeout=2m"},
-	} {
-		if _, err := c.Kubectl(ctx, args...); err != nil {
-			return err
-		}
+	if err := c.Install(ctx, ""); err != nil {
+		return c, err
 	}
-	return nil
+	return c, c.Network(ctx, c.Sample(networks[s.backend]))
 }
 
 // test runs the specs from the control plane's place in the network. A spec that fails is an error as well.
-func test(ctx context.Context, c *lab.Cluster, s settings, report string) error {
+func test(ctx context.Context, c *cluster.Cluster, s settings, report string) error {
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
 	// In a folder with Go code ginkgo looks for suites of its own.
@@ -64,10 +47,7 @@ func test(ctx context.Context, c *lab.Cluster, s settings, report string) error 
 		return fmt.Errorf("make log: %w", err)
 	}
 	defer log.Close()
-	bin, err := filepath.Abs(filepath.Join(s.bin, "kubelet"))
-	if err != nil {
-		return err
-	}
+	bin := filepath.Join(c.Root, "bin", "kubelet")
 	cmd := exec.CommandContext(ctx, filepath.Join(bin, "ginkgo"),
 		"--procs="+strconv.Itoa(s.procs), "--no-color", "--output-interceptor-mode=none", "--focus="+s.focus, "--timeout="+s.timeout.String(),
 		filepath.Join(bin, "e2e.test"), "--",

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -16,26 +15,23 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/hopsack-net/hopsack/test/kubelet/cluster"
 	"github.com/hopsack-net/hopsack/test/lab"
 )
 
 // settings are the command's flags.
 type settings struct {
-	backend, proxy, focus   string
-	procs                   int
-	timeout                 time.Duration
-	bin, images, reports    string
-	manifests, networkFiles string
+	backend, proxy, focus string
+	procs                 int
+	timeout               time.Duration
+	reports               string
 }
 
 // networks are the NetworkConfigs that may be chosen, as files among the samples.
 var networks = map[string]string{"vxlan": "networkconfig.yaml", "direct": "networkconfig-direct.yaml", "udp": "networkconfig-udp.yaml"}
 
-const (
-	// startTimeout bounds the time until pods can run; an image may have to be imported by three busy nodes.
-	startTimeout = 5 * time.Minute
-	downTimeout  = 2 * time.Minute
-)
+// startTimeout bounds the time until pods can run; an image may have to be imported by three busy nodes.
+const startTimeout = 8 * time.Minute
 
 // result is the command's last line. Seconds are those of the tests; StartSeconds those from nothing until the network is up.
 type result struct {
@@ -67,11 +63,7 @@ func parse(args []string) (settings, error) {
 	fs.StringVar(&s.focus, "focus", `\[sig-network\].*\[Conformance\]`, "`expression` that the names of specs to run match")
 	fs.IntVar(&s.procs, "procs", 4, "specs that run at a time")
 	fs.DurationVar(&s.timeout, "timeout", 30*time.Minute, "how long the tests may take")
-	fs.StringVar(&s.bin, "bin", "bin", "`folder` of the lab's programs, see `make kubelet-lab`")
-	fs.StringVar(&s.images, "images", "bin/conformance", "`folder` of hopsack's images")
 	fs.StringVar(&s.reports, "reports", "dist/conformance", "`folder` for reports; each choice of backend and mode has one in it")
-	fs.StringVar(&s.manifests, "manifests", "config/default", "`folder` of the kustomization to install")
-	fs.StringVar(&s.networkFiles, "networks", "config/samples", "`folder` of NetworkConfigs")
 	if err := fs.Parse(args); err != nil {
 		return s, err
 	}
@@ -113,39 +105,28 @@ func run(ctx context.Context, args []string) error {
 	return nil
 }
 
-// measure runs the tests on a lab of their own, which is down when it returns.
+// measure runs the tests on a cluster of their own, which is down when it returns.
 func measure(ctx context.Context, s settings) (r result, err error) {
-	c, err := lab.OpenConfig(lab.Config{BinDir: s.bin, Out: os.Stderr})
-	if err != nil {
-		return r, err
-	}
-	if st, err := c.Status(ctx); err != nil {
-		return r, err
-	} else if st.Up || st.Owner != "" {
-		return r, fmt.Errorf("a lab is up (in %s): take it down first with `lab down`", cmp.Or(st.Owner, c.Dir()))
-	}
 	report, err := filepath.Abs(filepath.Join(s.reports, s.backend+"-"+s.proxy))
 	if err != nil {
 		return r, err
 	}
-	// A report of an earlier run is not to be taken for this one's.
-	if err := os.RemoveAll(report); err != nil {
-		return r, fmt.Errorf("remove old report: %w", err)
-	}
-	if err := os.MkdirAll(report, 0o755); err != nil {
-		return r, fmt.Errorf("make report folder: %w", err)
-	}
-	defer func() {
-		down, cancel := context.WithTimeout(context.WithoutCancel(ctx), downTimeout)
-		defer cancel()
-		if e := c.Down(down); e != nil {
-			err = errors.Join(err, fmt.Errorf("take the lab down (again by hand: bin/lab down --dir %s): %w", c.Dir(), e))
-		}
-	}()
 	r = result{Bench: "conformance", Backend: s.backend, KubeProxy: s.proxy}
 	started := time.Now()
-	if err := install(ctx, c, s); err != nil {
-		return r, errors.Join(err, describe(ctx, c, filepath.Join(report, "pods.txt")))
+	c, err := start(ctx, s)
+	if c == nil {
+		return r, err // perhaps a lab is up: the report may be that run's
+	}
+	defer func() { err = errors.Join(err, c.Down(ctx)) }()
+	// A report of an earlier run is not to be taken for this one's.
+	if e := os.RemoveAll(report); e != nil {
+		return r, errors.Join(err, fmt.Errorf("remove old report: %w", e))
+	}
+	if e := os.MkdirAll(report, 0o755); e != nil {
+		return r, errors.Join(err, fmt.Errorf("make report folder: %w", e))
+	}
+	if err != nil {
+		return r, errors.Join(err, describe(ctx, c, report))
 	}
 	r.StartSeconds = seconds(time.Since(started))
 	fmt.Fprintf(os.Stderr, "hopsack: installed and ready; specs run, %d at a time: %s\n", s.procs, filepath.Join(report, logFile))
@@ -159,28 +140,14 @@ func measure(ctx context.Context, s settings) (r result, err error) {
 		return r, errors.Join(testErr, fmt.Errorf("no spec matches %s", s.focus))
 	}
 	if r.Failed > 0 {
-		return r, describe(ctx, c, filepath.Join(report, "pods.txt"))
+		return r, describe(ctx, c, report)
 	}
 	return r, testErr
 }
 
-// describe keeps what the cluster says of its nodes and of hopsack in a file.
-func describe(ctx context.Context, c *lab.Cluster, path string) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), downTimeout)
-	defer cancel()
-	var all strings.Builder
-	for _, args := range [][]string{
-		{"get", "nodes,pods,networkconfigs,nodenetworks", "-A", "-o", "wide"},
-		{"describe", "pods", "-n", "hopsack-system"},
-		{"logs", "-n", "hopsack-system", "-l", "app.kubernetes.io/name=hopsack", "--all-containers", "--prefix", "--tail=200"},
-	} {
-		out, err := c.Kubectl(ctx, args...)
-		fmt.Fprintf(&all, "# kubectl %s\n%s\n", strings.Join(args, " "), out)
-		if err != nil {
-			fmt.Fprintln(&all, err)
-		}
-	}
-	if err := os.WriteFile(path, []byte(all.String()), 0o644); err != nil {
+// describe keeps what the cluster says of itself in a file of the report.
+func describe(ctx context.Context, c *cluster.Cluster, report string) error {
+	if err := os.WriteFile(filepath.Join(report, clusterFile), []byte(c.Describe(ctx)), 0o644); err != nil {
 		return fmt.Errorf("keep what the cluster says: %w", err)
 	}
 	return nil

@@ -50,11 +50,10 @@ func TestParse(t *testing.T) {
 		}
 	}
 	for backend, file := range networks {
-		s, err := parse([]string{"-backend", backend, "-kube-proxy", "iptables"})
-		if err != nil {
+		if _, err := parse([]string{"-backend", backend, "-kube-proxy", "iptables"}); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := os.Stat(filepath.Join("..", "..", s.networkFiles, file)); err != nil {
+		if _, err := os.Stat(filepath.Join("..", "..", "config", "samples", file)); err != nil {
 			t.Errorf("the sample for %s: %v", backend, err)
 		}
 	}

@@ -7,10 +7,12 @@ import (
 	"strings"
 )
 
-// What the tests write into the report folder: the JUnit file, and all they print.
+// Files in the report folder: what the tests write for machines, and all they print.
 const (
 	reportFile = "junit_01.xml"
 	logFile    = "ginkgo.log"
+	// clusterFile is what the cluster said of itself when something failed.
+	clusterFile = "cluster.txt"
 )
 
 // unselected is what the report says of a spec that the focus leaves out; a spec that skips itself adds why.
