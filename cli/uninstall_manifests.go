@@ -202,7 +202,7 @@ func (u *uninstall) removeManifests(ctx context.Context, m manifests) error {
 	}
 	for _, crd := range r.crds {
 		o := installed{kind: crdKind, key: client.ObjectKeyFromObject(crd), uid: crd.UID}
-		if err := u.remove(ctx, o); err != nil {
+		if err := u.removeCRD(ctx, o); err != nil {
 			return err
 		}
 	}
@@ -216,6 +216,24 @@ func (u *uninstall) removeManifests(ctx context.Context, m manifests) error {
 	}
 	u.printf("done")
 	return nil
+}
+
+// policyLag is how long the API server may go on keeping the CRDs after the NetworkConfig and the policy are gone: it hears of
+// both by watching them.
+const policyLag = 10 * time.Second
+
+func (u *uninstall) removeCRD(ctx context.Context, o installed) error {
+	for until := time.Now().Add(policyLag); ; {
+		err := u.remove(ctx, o)
+		if !apierrors.IsForbidden(err) || time.Now().After(until) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(200 * time.Millisecond):
+		}
+	}
 }
 
 // remove deletes one object, of the version that was seen.

@@ -67,6 +67,7 @@ func TestUninstallCRDs(t *testing.T) {
 	restoreCRDs(t)
 	stop := startController(t)
 	works(t)
+	install(t, "uninstall-crds")        // with the policy that keeps the CRDs until it has heard that the network is gone
 	time.AfterFunc(3*time.Second, stop) // it has no CRDs to watch later
 	uninstallEnds(t, cli.ExitOK, []string{"--yes", "--crds"}, "4. delete the CRDs", "(3 of 3)", "customresourcedefinition/networkconfigs.net.hopsack.dev deleted", "done")
 	for _, name := range crds {

@@ -16,6 +16,7 @@ import (
 func TestInstall(t *testing.T) {
 	t.Run("helm", installWithHelm)
 	t.Run("kubectl", installWithKubectl)
+	t.Run("deleted in the wrong order", deletedInTheWrongOrder)
 	t.Run("other names", installUnderOtherNames)
 }
 

@@ -37,7 +37,7 @@ type Result struct {
 	Problems map[string]plan.Problem
 }
 
-// Make decides for every lease that is a node's bound subnet.
+// Make decides for every lease that is a node's bound subnet, and for those of nodes whose NodeNetwork is missing.
 func Make(in Input) Result {
 	out := Result{Leases: map[netip.Prefix]State{}, Problems: map[string]plan.Problem{}}
 	holder := holders(in.Cluster)
@@ -59,6 +59,12 @@ func Make(in Input) Result {
 			if s.InUse() && ok && l.Node == n.Name {
 				out.Leases[s.Prefix] = state(in, nn, s, l, problem)
 			}
+		}
+	}
+	for _, l := range in.Cluster.SortedLeases() {
+		_, exists := in.Cluster.Nodes[l.Node]
+		if _, known := in.Cluster.NodeNetworks[l.Node]; exists && !known && l.Published && !l.Released() {
+			out.Leases[l.Prefix] = explain(State{Published: true, Endpoint: l.Endpoint}, l, plan.Subnet{State: v1alpha1.SubnetBound}, nil)
 		}
 	}
 	return out
@@ -100,7 +106,7 @@ func check(n plan.Node, r plan.Report, rules network.InterfaceRules, holder map[
 }
 
 func state(in Input, nn plan.NodeNetwork, s plan.Subnet, l plan.Lease, problem *plan.Problem) State {
-	out := State{Published: l.Published, Endpoint: l.Endpoint, Reason: v1alpha1.ReasonBound}
+	out := State{Published: l.Published, Endpoint: l.Endpoint}
 	if good := problem == nil && nn.Report.Known && len(nn.Report.PublicIPs) > 0; good && (l.Published || ready(nn) && (in.Admit == nil || in.Admit[nn.Name])) {
 		out.Published = true
 		out.Endpoint.PublicIPs = nn.Report.PublicIPs
@@ -111,6 +117,12 @@ func state(in Input, nn plan.NodeNetwork, s plan.Subnet, l plan.Lease, problem *
 			out.Endpoint.Backend = in.Backend
 		}
 	}
+	return explain(out, l, s, problem)
+}
+
+// explain adds the reason and the message.
+func explain(out State, l plan.Lease, s plan.Subnet, problem *plan.Problem) State {
+	out.Reason = v1alpha1.ReasonBound
 	switch {
 	case l.Deleting:
 		out.Reason = v1alpha1.ReasonInUse
@@ -120,7 +132,7 @@ func state(in Input, nn plan.NodeNetwork, s plan.Subnet, l plan.Lease, problem *
 	case !out.Published:
 		// One wording for every stage of a start: each change of a lease reaches every node. NodeNetwork tells the details.
 		out.Reason = v1alpha1.ReasonPending
-		out.Message = fmt.Sprintf("the agent of node %s has not reported an address and to be ready to receive", nn.Name)
+		out.Message = fmt.Sprintf("the agent of node %s has not reported an address and to be ready to receive", l.Node)
 	case s.State == v1alpha1.SubnetDraining:
 		out.Reason, out.Message = v1alpha1.ReasonDraining, "used by pods that run; new pods get addresses elsewhere"
 	default:

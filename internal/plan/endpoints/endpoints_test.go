@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/hopsack-net/hopsack/api/v1alpha1"
 	"github.com/hopsack-net/hopsack/internal/network"
@@ -166,6 +167,36 @@ func TestMakeAdmits(t *testing.T) {
 	in.Admit["n2"] = true
 	if s := Make(in).Leases[netip.MustParsePrefix("10.244.2.0/24")]; !s.Published {
 		t.Errorf("an admitted node: %+v", s)
+	}
+}
+
+// TestNodeNetworkMissing: somebody deleted it, alone or with its CRD; what its node's leases publish stays as it is.
+func TestNodeNetworkMissing(t *testing.T) {
+	p := netip.MustParsePrefix("10.244.2.0/24")
+	for name, tc := range map[string]struct {
+		change func(Input, *plan.Lease)
+		reason string // "": nothing is said
+	}{
+		"alone":           {func(Input, *plan.Lease) {}, "Bound"},
+		"with its CRD":    {func(_ Input, l *plan.Lease) { l.Deleting = true }, "InUse"},
+		"while changing":  {func(in Input, _ *plan.Lease) { in.Settled = false }, "Bound"},
+		"with its Node":   {func(in Input, _ *plan.Lease) { delete(in.Cluster.Nodes, "n2") }, ""},
+		"released":        {func(_ Input, l *plan.Lease) { l.ReleasedAt = time.Unix(1, 0) }, ""},
+		"never published": {func(_ Input, l *plan.Lease) { l.Published = false }, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			in := pair()
+			in.publish("n2", "192.0.2.2")
+			l := in.Cluster.Leases[p]
+			l.Endpoint.VTEP = network.MAC{2, 0, 0, 0, 0, 9}
+			tc.change(in, &l)
+			in.Cluster.Leases[p] = l
+			delete(in.Cluster.NodeNetworks, "n2")
+			s, said := Make(in).Leases[p]
+			if said != (tc.reason != "") || said && (!s.Published || s.Reason != tc.reason || !s.Endpoint.Equal(l.Endpoint)) {
+				t.Errorf("got %+v (%v), want reason %q and the endpoint of %+v", s, said, tc.reason, l)
+			}
+		})
 	}
 }
 

@@ -73,9 +73,11 @@ func (p *planner) claim(n plan.Node, r network.Range) bool {
 }
 
 // reclaim takes up the leases that are held for the node already. Those that were published were bound, so they are again, all
-// of them: the node's pods use them. Of others, which a pass made and did not come to bind, one is enough.
+// of them: the node's pods use them. Of others, which a pass made and did not come to bind, one is enough; one in deletion is
+// not taken, unless the NodeNetwork is missing that would say whether it was bound.
 func (p *planner) reclaim(n plan.Node, r network.Range) bool {
 	var unbound *plan.Lease
+	_, known := p.cluster.NodeNetworks[n.Name]
 	for _, l := range p.own[n.Name] {
 		if !sameFamily(l.Prefix, r) || !l.Held || l.Released() || p.chosenBy[l.Prefix] != "" {
 			continue
@@ -84,7 +86,7 @@ func (p *planner) reclaim(n plan.Node, r network.Range) bool {
 			p.choose(n, plan.Subnet{Prefix: l.Prefix, State: v1alpha1.SubnetBound})
 			continue
 		}
-		if _, overlaps := p.taken.other(l.Prefix); unbound == nil && !overlaps && !l.Deleting && p.fits(l) {
+		if _, overlaps := p.taken.other(l.Prefix); unbound == nil && !overlaps && (!l.Deleting || !known) && p.fits(l) {
 			unbound = &l
 		}
 	}

@@ -295,6 +295,11 @@ func TestDeletedInUse(t *testing.T) {
 	if l := w.cluster.Leases[l.Prefix]; !l.Held || !l.Published {
 		t.Errorf("lease in use: %+v, want it held", l)
 	}
+	l.Published = false
+	w.setLease(l)
+	w.dropNodeNetwork("n1") // as the deletion of the CRDs does to both: nobody can say any more that the lease was not bound
+	w.settle(t)
+	wantBound(t, w, map[string]string{"n1": "10.244.1.0/24"})
 	delete(w.cluster.Nodes, "n1")
 	w.settle(t)
 	if _, ok := w.cluster.Leases[l.Prefix]; ok {

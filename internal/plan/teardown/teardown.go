@@ -13,8 +13,8 @@ type Step struct {
 	InUse []string
 	// Blocking lists the live nodes whose agents have not reported to be clean.
 	Blocking []string
-	// Lost lists the nodes among those that have no NodeNetwork any more, although they use a subnet: it has to be made again
-	// before their agents can be asked.
+	// Lost lists the nodes among those that have no NodeNetwork any more, although a lease is held for them: it has to be made
+	// again before their agents can be asked. That it is missing is no word of theirs.
 	Lost []string
 	// Skipped lists the nodes that nobody waits for, because they are not live; what hopsack made stays on them.
 	Skipped []string
@@ -45,15 +45,18 @@ func Next(cluster plan.Cluster) Step {
 		}
 	}
 	for _, l := range cluster.SortedLeases() {
-		_, exists := cluster.Nodes[l.Node]
-		if _, known := cluster.NodeNetworks[l.Node]; exists && !known && l.Published {
-			s.InUse, s.Lost = append(s.InUse, l.Node), append(s.Lost, l.Node)
-			if cluster.Nodes[l.Node].Ready {
-				s.Blocking = append(s.Blocking, l.Node)
-			}
+		node, exists := cluster.Nodes[l.Node]
+		if _, known := cluster.NodeNetworks[l.Node]; !exists || known || l.Released() || !l.Held && !l.Published {
+			continue
+		}
+		s.InUse, s.Lost = append(s.InUse, l.Node), append(s.Lost, l.Node)
+		if node.Ready {
+			s.Blocking = append(s.Blocking, l.Node)
+		} else {
+			s.Skipped = append(s.Skipped, l.Node)
 		}
 	}
-	for _, list := range []*[]string{&s.InUse, &s.Blocking, &s.Lost} {
+	for _, list := range []*[]string{&s.InUse, &s.Blocking, &s.Lost, &s.Skipped} {
 		slices.Sort(*list)
 		*list = slices.Compact(*list)
 	}

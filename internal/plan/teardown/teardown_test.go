@@ -3,6 +3,7 @@ package teardown
 import (
 	"net/netip"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -25,19 +26,28 @@ func TestNext(t *testing.T) {
 			"gone":        {Subnets: bound},
 			"no-subnet":   {Teardown: true},
 		},
-		Leases: map[netip.Prefix]plan.Lease{netip.MustParsePrefix("10.0.1.0/24"): {Node: "lost", Published: true}},
+		Leases: map[netip.Prefix]plan.Lease{},
+	}
+	for i, l := range []plan.Lease{
+		{Node: "lost", Held: true, Published: true}, {Node: "lost-unpublished", Held: true}, {Node: "lost-not-ready", Held: true, Published: true},
+		{Node: "released", Held: true, ReleasedAt: time.Unix(1, 0)}, {Node: "reserved", Reserved: true}, {Node: "gone-too", Held: true, Published: true},
+	} {
+		l.Prefix = netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, byte(i), 0}), 24)
+		c.Leases[l.Prefix] = l
 	}
 	for name := range c.NodeNetworks {
 		if name != "gone" {
 			c.Nodes[name] = plan.Node{Name: name, Ready: name != "not-ready"}
 		}
 	}
-	c.Nodes["lost"] = plan.Node{Name: "lost", Ready: true}
+	for _, name := range []string{"lost", "lost-unpublished", "lost-not-ready", "released", "reserved"} {
+		c.Nodes[name] = plan.Node{Name: name, Ready: name != "lost-not-ready"}
+	}
 	want := Step{
-		InUse:    []string{"asked", "clean", "lost", "new-machine", "not-asked", "not-ready", "old-report"},
-		Blocking: []string{"asked", "lost", "new-machine", "not-asked", "old-report"},
-		Lost:     []string{"lost"},
-		Skipped:  []string{"not-ready"},
+		InUse:    []string{"asked", "clean", "lost", "lost-not-ready", "lost-unpublished", "new-machine", "not-asked", "not-ready", "old-report"},
+		Blocking: []string{"asked", "lost", "lost-unpublished", "new-machine", "not-asked", "old-report"},
+		Lost:     []string{"lost", "lost-not-ready", "lost-unpublished"},
+		Skipped:  []string{"lost-not-ready", "not-ready"},
 	}
 	got := Next(c)
 	if diff := cmp.Diff(want, got); diff != "" {
