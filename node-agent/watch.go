@@ -142,6 +142,7 @@ func (w watcher) nodeHandler() toolscache.ResourceEventHandler {
 			take(obj, ok && before.UID != obj.(client.Object).GetUID())
 		},
 		DeleteFunc: func(any) {
+			w.log.Info("NodeNetwork is gone, keeping what it said last", "node", w.nodeName)
 			w.view.loseNode(time.Now())
 			w.changed()
 		},
