@@ -1,6 +1,7 @@
 package controllers
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -52,6 +53,9 @@ type Options struct {
 	ServiceCIDRs bool
 	// Fence is the controller's place in the election. Zero: no other controller can exist.
 	Fence Fence
+	// Policy is the name of the ValidatingAdmissionPolicy that confines agents, and of its binding. Default
+	// v1alpha1.AdmissionPolicyName.
+	Policy string
 	// Now is the clock. Default time.Now.
 	Now func() time.Time
 }
@@ -79,7 +83,8 @@ func New(o Options) (*Reconciler, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	return &Reconciler{Options: o, told: map[string]string{}}, nil
+	o.Policy = cmp.Or(o.Policy, v1alpha1.AdmissionPolicyName)
+	return &Reconciler{Options: o, policy: policyCheck{name: o.Policy}, told: map[string]string{}}, nil
 }
 
 // HasServiceCIDRs asks the API server whether it has the kind ServiceCIDR.

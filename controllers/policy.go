@@ -15,15 +15,13 @@ import (
 	"github.com/hopsack-net/hopsack/internal/plan"
 )
 
-// policyName is the name of the ValidatingAdmissionPolicy that confines agents, and of its binding (config/admission).
-const policyName = "hopsack-nodenetworks"
-
 // How long the answer is good: a policy that is missing is about to be installed, one that is there stays.
 const policyGood, policyMissing = 5 * time.Minute, 15 * time.Second
 
 // policyCheck looks now and then whether agents are confined to their own NodeNetwork. The controller may read these two
 // objects and no other policy, so it asks instead of watching.
 type policyCheck struct {
+	name   string // of the policy and of its binding (config/admission, renamed or not)
 	until  time.Time
 	answer plan.Problem
 }
@@ -32,7 +30,7 @@ func (c *policyCheck) check(ctx context.Context, live client.Reader, now time.Ti
 	if now.Before(c.until) {
 		return c.answer
 	}
-	missing, err := findPolicy(ctx, live)
+	missing, err := findPolicy(ctx, live, c.name)
 	good := policyMissing
 	switch {
 	case err != nil:
@@ -49,27 +47,27 @@ func (c *policyCheck) check(ctx context.Context, live client.Reader, now time.Ti
 }
 
 // findPolicy says what is missing, "" for nothing.
-func findPolicy(ctx context.Context, live client.Reader) (string, error) {
+func findPolicy(ctx context.Context, live client.Reader, name string) (string, error) {
 	var policy admissionv1.ValidatingAdmissionPolicy
 	var binding admissionv1.ValidatingAdmissionPolicyBinding
 	for _, obj := range []client.Object{&policy, &binding} {
-		err := live.Get(ctx, client.ObjectKey{Name: policyName}, obj)
+		err := live.Get(ctx, client.ObjectKey{Name: name}, obj)
 		kind := "ValidatingAdmissionPolicy"
 		if obj == client.Object(&binding) {
 			kind += "Binding"
 		}
 		if apierrors.IsNotFound(err) || meta.IsNoMatchError(err) {
-			return fmt.Sprintf("%s %s is missing", kind, policyName), nil
+			return fmt.Sprintf("%s %s is missing", kind, name), nil
 		}
 		if err != nil {
-			return "", fmt.Errorf("read %s %s: %w", kind, policyName, err)
+			return "", fmt.Errorf("read %s %s: %w", kind, name, err)
 		}
 	}
 	if policy.Spec.FailurePolicy != nil && *policy.Spec.FailurePolicy != admissionv1.Fail {
-		return fmt.Sprintf("ValidatingAdmissionPolicy %s does not fail closed", policyName), nil
+		return fmt.Sprintf("ValidatingAdmissionPolicy %s does not fail closed", name), nil
 	}
-	if binding.Spec.PolicyName != policyName || !slices.Contains(binding.Spec.ValidationActions, admissionv1.Deny) {
-		return fmt.Sprintf("ValidatingAdmissionPolicyBinding %s does not deny what %s forbids", policyName, policyName), nil
+	if binding.Spec.PolicyName != name || !slices.Contains(binding.Spec.ValidationActions, admissionv1.Deny) {
+		return fmt.Sprintf("ValidatingAdmissionPolicyBinding %s does not deny what %s forbids", name, name), nil
 	}
 	return "", nil
 }

@@ -5,6 +5,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -69,6 +70,7 @@ type options struct {
 	leaderElect       bool
 	electionNamespace string
 	electionID        string
+	policy            string
 }
 
 func run(ctx context.Context, args []string) error {
@@ -89,7 +91,7 @@ func run(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	if err := addController(mgr, fence); err != nil {
+	if err := addController(mgr, fence, o.policy); err != nil {
 		return err
 	}
 	if err := mgr.Start(ctx); err != nil {
@@ -106,6 +108,8 @@ func parse(o *options, logging *textlogger.Config, args []string) error {
 	fs.BoolVar(&o.leaderElect, "leader-elect", true, "work only while elected")
 	fs.StringVar(&o.electionNamespace, "leader-election-namespace", podNamespace(), "`namespace` of the election's Lease")
 	fs.StringVar(&o.electionID, "leader-election-id", "hopsack-controller", "`name` of the election's Lease")
+	fs.StringVar(&o.policy, "admission-policy", cmp.Or(os.Getenv("ADMISSION_POLICY"), v1alpha1.AdmissionPolicyName),
+		"`name` of the ValidatingAdmissionPolicy that confines agents, and of its binding (environment ADMISSION_POLICY)")
 	release := fs.Bool("version", false, "print the release and exit")
 	logging.AddFlags(fs)
 	fs.Lookup("v").Usage = "log `level`: 0 what changed, 1 also what is tried again, more from the libraries"
@@ -220,7 +224,7 @@ func cachesSynced(mgr ctrl.Manager) healthz.Checker {
 	}
 }
 
-func addController(mgr ctrl.Manager, fence controllers.Fence) error {
+func addController(mgr ctrl.Manager, fence controllers.Fence, policy string) error {
 	serviceCIDRs, err := controllers.HasServiceCIDRs(mgr.GetRESTMapper())
 	if err != nil {
 		return err
@@ -231,7 +235,7 @@ func addController(mgr ctrl.Manager, fence controllers.Fence) error {
 	}
 	r, err := controllers.New(controllers.Options{
 		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Events: mgr.GetEventRecorder("hopsack-controller"),
-		Metrics: m, ServiceCIDRs: serviceCIDRs, Fence: fence,
+		Metrics: m, ServiceCIDRs: serviceCIDRs, Fence: fence, Policy: policy,
 	})
 	if err != nil {
 		return err

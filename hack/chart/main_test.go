@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"sigs.k8s.io/yaml"
 )
 
 // The tests run in the root of the repository, as the command does.
@@ -221,6 +222,14 @@ func TestAnotherNamespaceAndPrefix(t *testing.T) {
 		t.Errorf("the agent has the account %v", got)
 	}
 	for id, o := range objects {
+		text, err := yaml.Marshal(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		const confines = "hopsack-nodenetworks" // the controller looks for it by its name, and may read no other
+		if all, renamed := strings.Count(string(text), confines), strings.Count(string(text), "my-"+confines); all != renamed {
+			t.Errorf("%s names the policy by what it is called elsewhere:\n%s", id, text)
+		}
 		if o.kind() != "ValidatingAdmissionPolicyBinding" {
 			continue
 		}

@@ -2,8 +2,6 @@ package manifests
 
 import (
 	"net/http"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -112,34 +110,6 @@ func installWithHelm(t *testing.T) {
 	for _, kind := range []string{"clusterroles", "clusterrolebindings", "flowschemas", "validatingadmissionpolicies", "validatingadmissionpolicybindings"} {
 		if out := kubectl(t, nil, "get", kind, "--selector", "app.kubernetes.io/name=hopsack", "-o", "name"); out != "" {
 			t.Errorf("uninstalled, and left behind: %s", out)
-		}
-	}
-}
-
-// Another namespace and prefix, as an overlay of kustomize has them, which gives a namespace also to kinds that have none.
-func installUnderOtherNames(t *testing.T) {
-	dir, err := os.MkdirTemp(filepath.Join(root, "config"), ".overlay")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	overlay := "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nresources: [../default]\nnamespace: net\nnamePrefix: my-\n"
-	if err := os.WriteFile(filepath.Join(dir, "kustomization.yaml"), []byte(overlay), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	manifests := render(t, dir)
-	kubectl(t, manifests, "apply", "--server-side", "--force-conflicts", "--validate=strict", "-f", "-")
-	for _, object := range []string{
-		"validatingadmissionpolicy/my-hopsack-nodenetworks", "validatingadmissionpolicybinding/my-hopsack-nodenetworks", "flowschema/my-hopsack",
-		"clusterrole/my-hopsack-agent",
-	} {
-		kubectl(t, nil, "get", object)
-	}
-	for account, may := range map[string]string{"agent": "no", "controller": "yes"} {
-		out, _ := run(t, nil, filepath.Join(programs, "kubectl"), "auth", "can-i", "update", "nodenetworks.net.hopsack.dev",
-			"--as", "system:serviceaccount:net:my-hopsack-"+account)
-		if got := strings.TrimSpace(out); !strings.HasSuffix(got, may) {
-			t.Errorf("may the %s update nodenetworks: got %q, want %s", account, got, may)
 		}
 	}
 }
