@@ -135,6 +135,9 @@ func (f *Forward) syncVariant(v variant, networks []netip.Prefix, changed, full 
 		if seen, err = f.look(v); err != nil {
 			return changes, err
 		}
+		if changes > 0 && len(networks) == 0 && f.dropEmpty(v, seen) {
+			seen = nil
+		}
 	}
 	f.checked[v.program] = checkedChain{seen: seen, networks: networks}
 	return changes, nil
@@ -214,6 +217,17 @@ func (f *Forward) fix(v variant, networks []netip.Prefix, seen []string) (int, e
 		changes++
 	}
 	return changes, nil
+}
+
+// dropEmpty deletes the chain that iptables-nft made for the rules when the last of them has gone, and says whether it is gone:
+// one that is empty and accepts does nothing. The program has the kernel refuse it when somebody adds a rule meanwhile, which
+// deleting a chain with nft would not; older programs keep it, and then it stays.
+func (f *Forward) dropEmpty(v variant, seen []string) bool {
+	if v.nfproto == 0 || !slices.Equal(seen, []string{policyAccept}) {
+		return false
+	}
+	program, err := f.program(v)
+	return err == nil && program.DeleteChain(filterTable, forwardChain) == nil
 }
 
 // explain turns a table that was made in nftables in a way iptables cannot work with (sets, another priority) into what a

@@ -124,6 +124,36 @@ func TestForwardAfterInterference(t *testing.T) {
 	}
 }
 
+// The chain that iptables makes for the rules goes with the last of them, unless somebody has a use for it.
+func TestForwardLeavesNoChain(t *testing.T) {
+	for name, tc := range map[string]struct {
+		before string
+		stays  bool
+	}{
+		"nobody else":           {before: "true"},
+		"another chain":         {before: "iptables-nft -A INPUT -j ACCEPT"},
+		"somebody else's rule":  {before: "iptables-nft -A FORWARD -s 10.98.0.0/16 -j DROP", stays: true},
+		"somebody's policy":     {before: "iptables-nft -P FORWARD DROP", stays: true},
+		"an empty chain before": {before: "iptables-nft -P FORWARD ACCEPT"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			nstest.Enter(t)
+			nstest.Run(t, tc.before)
+			f := newForward(t)
+			syncForward(t, f, nil, true, 0) // nothing of ours, nothing to delete
+			before := nstest.Run(t, "nft list ruleset")
+			syncForward(t, f, testFirewall(), true, 2)
+			syncForward(t, f, nil, true, 2)
+			after := nstest.Run(t, "nft list ruleset")
+			if got := strings.Contains(after, "chain FORWARD"); got != tc.stays {
+				t.Errorf("the chain is there: %v, want %v; before\n%s\nafter\n%s", got, tc.stays, before, after)
+			}
+			syncForward(t, f, nil, false, 0)
+			syncForward(t, f, nil, true, 0)
+		})
+	}
+}
+
 // The rules follow the pod networks, of both families.
 func TestForwardFollowsNetworks(t *testing.T) {
 	nstest.Enter(t)
