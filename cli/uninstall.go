@@ -113,6 +113,9 @@ func (u *uninstall) run(ctx context.Context) error {
 			return err
 		}
 	}
+	if err := u.releaseNodes(ctx, r); err != nil {
+		return err
+	}
 	return u.removeManifests(ctx, m)
 }
 

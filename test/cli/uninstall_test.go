@@ -109,6 +109,17 @@ func gone(t *testing.T) {
 	if n, l := len(networks.Items), len(leases(t)); n > 0 || l > 0 || !apierrors.IsNotFound(err) {
 		t.Errorf("left: %d nodenetworks, %d leases, networkconfig: %v", n, l, err)
 	}
+	var nodes corev1.NodeList
+	if err := api.List(t.Context(), &nodes); err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range nodes.Items {
+		for _, c := range n.Status.Conditions {
+			if c.Type == corev1.NodeNetworkUnavailable {
+				t.Errorf("node %s still says %s=%s (%s), which nobody keeps any more", n.Name, c.Type, c.Status, c.Reason)
+			}
+		}
+	}
 }
 
 // shipped are the objects of the manifests, as install.yaml has them, CRDs excepted.
@@ -231,7 +242,8 @@ func TestUninstall(t *testing.T) {
 	if c := current(t); len(c.Annotations) > 0 || !c.DeletionTimestamp.IsZero() || !exists(t, objects[0]) {
 		t.Errorf("changed without --yes: %v %v", c.Annotations, c.DeletionTimestamp)
 	}
-	uninstallEnds(t, cli.ExitOK, []string{"--yes"}, "n1 CleanedUp", "n2 CleanedUp", "n3 CleanedUp", "(3 of 3)", "namespace/uninstall-plain deleted", "done; the CRDs stay")
+	uninstallEnds(t, cli.ExitOK, []string{"--yes"}, "n1 CleanedUp", "n2 CleanedUp", "n3 CleanedUp", "(3 of 3)", "condition NetworkUnavailable taken off 3 nodes: n1, n2, n3",
+		"namespace/uninstall-plain deleted", "done; the CRDs stay")
 	gone(t)
 	for _, o := range objects {
 		if exists(t, o) {
