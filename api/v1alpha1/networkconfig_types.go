@@ -169,7 +169,9 @@ type CNISettings struct {
 	// +optional
 	PortMappings Toggle `json:"portMappings,omitempty"`
 
-	// plugins are chained after hopsack's own, in this order. A change is for pods that start afterwards.
+	// plugins are chained after hopsack's own, in this order. A change is for pods that start afterwards. With any, the
+	// configuration is of CNI 1.0.0, which all of them speak; without, runtimes that know 1.1.0 ask by STATUS whether the network
+	// works, and a node is not Ready while it does not.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=16

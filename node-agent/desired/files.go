@@ -55,7 +55,9 @@ func subnetEnv(n network.Node, mtu int) string {
 	return out.String()
 }
 
-// conflist is the CNI network configuration list (CNI specification 1.0.0, section 1).
+// conflist is the CNI network configuration list (CNI specification 1.1.0, section 1). Runtimes take the newest version that they
+// know; one that knows 1.1.0 asks by STATUS whether pods can be plugged in, and has the node not ready until they can, a boot
+// included, which the file outlives. Further plugins are the user's and may be older than that: they would refuse every pod.
 func conflist(cni network.CNI, handoffPath string) (string, error) {
 	plugins := []map[string]any{{"type": "hopsack", "handoff": handoffPath}}
 	if cni.PortMappings {
@@ -73,9 +75,11 @@ func conflist(cni network.CNI, handoffPath string) (string, error) {
 		conf["type"] = p.Type
 		plugins = append(plugins, conf)
 	}
-	out, err := json.MarshalIndent(map[string]any{
-		"cniVersion": "1.0.0", "name": "hopsack", "plugins": plugins,
-	}, "", "  ")
+	list := map[string]any{"cniVersion": "1.0.0", "name": "hopsack", "plugins": plugins}
+	if len(cni.Plugins) == 0 {
+		list["cniVersions"] = []string{"1.0.0", "1.1.0"}
+	}
+	out, err := json.MarshalIndent(list, "", "  ")
 	return string(out) + "\n", err
 }
 
