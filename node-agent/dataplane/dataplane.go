@@ -180,7 +180,7 @@ func (d *Dataplane) Sync(ctx context.Context, want desired.State, full bool) (Re
 		p.lowerPods, p.setRoutes, p.setTables, p.setRules, p.writeFiles, p.settlePods)
 	if !p.doubtful {
 		p.run(p.dropRules, p.dropTables, p.dropRoutes, p.dropNeighs, p.dropFDB, p.dropFilters, p.restoreSysctls, p.dropAddrs, p.dropLinks,
-			p.closePorts)
+			p.closePorts, p.sweep)
 	}
 	err := p.err()
 	d.synced = err == nil

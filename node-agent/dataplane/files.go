@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+
+	"github.com/hopsack-net/hopsack/internal/handoff"
 )
 
 // fileMode lets every user read what scripts and plugins read.
@@ -27,6 +29,13 @@ func (p *pass) removeFiles() {
 		if removed || err != nil {
 			p.did(KindFile, wrap(err, "remove file"))
 		}
+	}
+}
+
+// sweep removes what the plugins leave when the last pod has gone, where nothing is wanted any more.
+func (p *pass) sweep() {
+	if p.opts.PodsDir != "" && len(p.want.Links) == 0 && len(p.want.Files) == 0 {
+		p.fail(KindFile, handoff.Sweep(filepath.Dir(p.opts.PodsDir)))
 	}
 }
 

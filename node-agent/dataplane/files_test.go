@@ -68,6 +68,42 @@ func TestFileIsReplaced(t *testing.T) {
 	}
 }
 
+// What the plugins note down goes with the network, but not while a pod has an address of it.
+func TestSweep(t *testing.T) {
+	n := newFakeNode(t)
+	want := n.before()
+	sync(t, n.Dataplane, want)
+	ipam := filepath.Join(n.dir, "ipam", "hopsack")
+	if err := os.MkdirAll(ipam, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"lock", "last_reserved_ip.0", "10.244.1.7"} {
+		if err := os.WriteFile(filepath.Join(ipam, name), nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	left := func() int {
+		entries, _ := os.ReadDir(ipam)
+		return len(entries)
+	}
+	sync(t, n.Dataplane, desired.State{})
+	if got := left(); got != 3 {
+		t.Errorf("with a pod: %d files are left of 3", got)
+	}
+	if err := os.Remove(filepath.Join(ipam, "10.244.1.7")); err != nil {
+		t.Fatal(err)
+	}
+	sync(t, n.Dataplane, want)
+	if got := left(); got != 2 {
+		t.Errorf("with a network: %d files are left of 2", got)
+	}
+	sync(t, n.Dataplane, desired.State{})
+	if _, err := os.Stat(filepath.Dir(ipam)); !os.IsNotExist(err) {
+		t.Errorf("without pods and network: %v", err)
+	}
+	settled(t, n.Dataplane, desired.State{})
+}
+
 // A file whose path is no proof of ownership goes only when its content is.
 func TestFileOfSomebodyElse(t *testing.T) {
 	n := newFakeNode(t)
