@@ -61,6 +61,9 @@ type Options struct {
 	BootIDFile string
 	// ProcSys is where sysctls are; "" means /proc/sys. In a container that is read-only, and the host's is mounted elsewhere.
 	ProcSys string
+	// CNIBinDir is where the container runtime looks for CNI plugins, which the agent then installs from CNISource and removes with
+	// the network; "" means that somebody else does.
+	CNIBinDir, CNISource string
 	// Log is where the agent says what it does.
 	Log logr.Logger
 }
@@ -101,6 +104,7 @@ type Agent struct {
 	wake      trigger
 	prober    pathProber
 	tunnels   tunnels
+	plugins   plugins
 	verifier  *verifier
 	memory    memory
 	// again is when a pass is due though nothing happens: devices that are not wanted any more linger a moment.
@@ -145,6 +149,7 @@ func New(opts Options) (*Agent, error) {
 		unlogged: dataplane.Changes{}, kernel: kernel, opts: opts, log: opts.Log, bootID: strings.TrimSpace(string(boot)),
 		view: newView(), conns: conns, reporter: newReporter(apiClient, opts.Log), dataplane: dp, metrics: newMetrics(), wake: newTrigger(),
 		prober: &lastingProber{make: func() pathProber { return probe.New(opts.Log) }}, tunnels: udp.New(opts.Log),
+		plugins: plugins{from: opts.CNISource, to: opts.CNIBinDir, log: opts.Log},
 	}
 	a.verifier = newVerifier(a.prober, a.wake.kick, a.metrics, opts.Log)
 	a.metrics.countTunnels(a.tunnels.Stats)
@@ -176,7 +181,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	group.Go(func() error { a.verifier.run(ctx); return nil })
 	group.Go(func() error { a.loop(ctx); return nil })
 	err := group.Wait()
-	return errors.Join(err, a.tunnels.Close(), a.prober.Close())
+	return errors.Join(err, a.tunnels.Close(), a.prober.Close(), a.plugins.leave(a.opts.Paths))
 }
 
 // restore takes up what an earlier process saved, if it is young enough: a node that boots while the API server is gone
@@ -327,7 +332,7 @@ func (a *Agent) apply(ctx context.Context, o *outcome, full bool) {
 		if len(state.Links) == 0 {
 			return
 		}
-		want = state
+		want, o.err = a.plugins.place(state, a.opts.Paths.Conflist)
 	}
 	a.monitor.SetInterest(monitor.Interest{State: want, Underlay: o.facts.Underlay.Name, OwnPort: a.dataplane.Port()})
 	report, err := a.dataplane.Sync(ctx, want, full)
@@ -338,9 +343,11 @@ func (a *Agent) apply(ctx context.Context, o *outcome, full bool) {
 	case !o.view.Parsed.Teardown:
 		a.follow(o, want)
 	case o.err == nil:
-		o.cleanedUp = true
-		a.memory = memory{adopted: true}
-		o.err = store.Remove(a.opts.StateDir)
+		if o.err = a.plugins.remove(); o.err == nil {
+			o.cleanedUp = true
+			a.memory = memory{adopted: true}
+			o.err = store.Remove(a.opts.StateDir)
+		}
 	}
 }
 

@@ -2,19 +2,21 @@ package nodeagent
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"slices"
 	"time"
 
 	"github.com/hopsack-net/hopsack/api/v1alpha1"
+	"github.com/hopsack-net/hopsack/internal/cniinstall"
 	"github.com/hopsack-net/hopsack/internal/network"
 	"github.com/hopsack-net/hopsack/node-agent/dataplane"
 	"github.com/hopsack-net/hopsack/node-agent/desired"
 	"github.com/hopsack-net/hopsack/node-agent/store"
 )
 
-// Cleanup removes all that hopsack made on this node, without the API server. Pods lose their network. The agent must not
-// be running, or it makes everything again.
+// Cleanup removes all that hopsack made on this node, without the API server, and the plugins last. Pods lose their network. The
+// agent must not be running, or it makes everything again.
 func Cleanup(ctx context.Context, opts Options) (dataplane.Changes, error) {
 	dp, err := dataplane.New(dataplaneOptions(opts))
 	if err != nil {
@@ -24,8 +26,15 @@ func Cleanup(ctx context.Context, opts Options) (dataplane.Changes, error) {
 	if err != nil {
 		return report.Changes, err
 	}
-	return report.Changes, store.Remove(opts.StateDir)
+	removed, err := cniinstall.Remove(opts.CNIBinDir)
+	if len(removed) > 0 {
+		report.Changes[changedPlugin] = len(removed)
+	}
+	return report.Changes, errors.Join(err, store.Remove(opts.StateDir))
 }
+
+// changedPlugin is how Cleanup counts plugins, beside the kinds of the data path.
+const changedPlugin = "plugin"
 
 // LocalStatus is what the node was last told, what it found out, and what its kernel has of it.
 type LocalStatus struct {

@@ -41,18 +41,21 @@ packets go to it directly or encapsulated and whether the kernel has the route.`
 // newCleanupCommand removes everything from the node.
 func newCleanupCommand(o *options) *cobra.Command {
 	var confirmed bool
+	var binDir string
 	cmd := &cobra.Command{
 		Use:   "cleanup",
 		Short: "Remove everything hopsack made on this node, without the API server",
-		Long: `Remove the devices, routes, NAT rules, sysctls and files that hopsack made on this node. Pods on the node lose their
-network. Stop the agent first: one that runs makes everything again.`,
+		Long: `Remove the devices, routes, NAT rules, sysctls, files and CNI plugins that hopsack made or put on this node; what was there in
+their place comes back. Pods on the node lose their network. Stop the agent first: one that runs makes everything again.`,
 		Example: "  hopsack-agent cleanup --yes",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if !confirmed {
 				return fmt.Errorf("cleanup takes the network from every pod on this node: say --yes if that is meant")
 			}
-			changes, err := nodeagent.Cleanup(cmd.Context(), o.local())
+			opts := o.local()
+			opts.CNIBinDir = binDir
+			changes, err := nodeagent.Cleanup(cmd.Context(), opts)
 			if err != nil {
 				return err
 			}
@@ -65,6 +68,7 @@ network. Stop the agent first: one that runs makes everything again.`,
 		},
 	}
 	cmd.Flags().BoolVar(&confirmed, "yes", false, "do it")
+	cmd.Flags().StringVar(&binDir, "cni-bin-dir", pluginDir, "directory of the CNI plugins; those that hopsack put there are removed")
 	return cmd
 }
 

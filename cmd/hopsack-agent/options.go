@@ -29,6 +29,8 @@ type options struct {
 	runDir         string
 	stateDir       string
 	cniConfDir     string
+	cniBinDir      string
+	cniSource      string
 	subnetFile     string
 	metricsAddress string
 	healthAddress  string
@@ -71,6 +73,8 @@ NAT rules and the CNI configuration as the cluster's NetworkConfig has them. Sto
 	all.StringVar(&o.procSys, "proc-sys", "/proc/sys", "where the host's sysctls can be written")
 	flags := cmd.Flags()
 	flags.StringVar(&o.nodeName, "node-name", os.Getenv("NODE_NAME"), "name of this Node (environment NODE_NAME)")
+	flags.StringVar(&o.cniBinDir, "cni-bin-dir", "", "directory of the CNI plugins, to install them and to remove them with the network; empty leaves them to others")
+	flags.StringVar(&o.cniSource, "cni-source", pluginSource, "directory of the CNI plugins to install, and of nothing else")
 	flags.StringVar(&o.kubeconfig, "kubeconfig", "", "kubeconfig file; empty uses the pod's service account")
 	flags.StringVar(&o.metricsAddress, "metrics-bind-address", ":10472", "address of /metrics; 0 switches it off")
 	flags.StringVar(&o.healthAddress, "health-probe-bind-address", "127.0.0.1:10473", "address of /healthz and /readyz; 0 switches it off")
@@ -91,6 +95,7 @@ func (o *options) agent() (nodeagent.Options, error) {
 	return nodeagent.Options{
 		NodeName: o.nodeName, Config: config, StateDir: o.stateDir, Paths: o.paths(),
 		MetricsAddress: o.metricsAddress, HealthAddress: o.healthAddress, BootIDFile: o.bootIDFile, ProcSys: o.procSys, Log: o.log(),
+		CNIBinDir: o.cniBinDir, CNISource: o.cniSource,
 	}, nil
 }
 

@@ -42,7 +42,7 @@ var values = []value{
 	{name: "agent.image.repository", doc: "image without its tag", fixed: imageOf{daemonSet, "agent"}},
 	{name: "agent.image.tag", doc: "empty: the chart's appVersion", fixed: ""},
 	{name: "agent.image.digest", doc: "sha256:...; wins over the tag", fixed: "", schema: digest},
-	{name: "agent.args", doc: "flags of hopsack-agent, in full; keep --proc-sys", in: daemonSet, at: pod + "containers/agent/args"},
+	{name: "agent.args", doc: "flags of hopsack-agent, in full; keep --proc-sys and --cni-bin-dir", in: daemonSet, at: pod + "containers/agent/args"},
 	{name: "agent.resources", doc: "", in: daemonSet, at: pod + "containers/agent/resources"},
 	{name: "agent.priorityClassName", doc: "", in: daemonSet, at: pod + "priorityClassName"},
 	{name: "agent.nodeSelector", doc: "a node without an agent has no pod network", in: daemonSet, at: pod + "nodeSelector"},

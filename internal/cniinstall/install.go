@@ -1,12 +1,15 @@
 package cniinstall
 
 import (
-	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -25,12 +28,17 @@ func Install(from, to string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := sweep(to); err != nil {
+	d, err := open(to)
+	if err != nil {
+		return nil, err
+	}
+	defer d.close()
+	if err := d.sweep(); err != nil {
 		return nil, err
 	}
 	var installed []string
 	for _, name := range names {
-		changed, err := install(filepath.Join(from, name), filepath.Join(to, name))
+		changed, err := d.install(filepath.Join(from, name), name)
 		if err != nil {
 			return installed, fmt.Errorf("install %s: %w", filepath.Join(to, name), err)
 		}
@@ -62,61 +70,117 @@ func plugins(from string) ([]string, error) {
 	return append(names, main), nil
 }
 
-// sweep removes what was not renamed any more.
-func sweep(dir string) error {
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return fmt.Errorf("list installed plugins: %w", err)
-	}
-	var errs []error
-	for _, e := range entries {
-		if strings.HasPrefix(e.Name(), tempPrefix) {
-			if err := os.Remove(filepath.Join(dir, e.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) {
-				errs = append(errs, fmt.Errorf("remove leftover: %w", err))
-			}
-		}
-	}
-	return errors.Join(errs...)
-}
-
 // install puts one file in place and says whether it had to.
-func install(source, target string) (bool, error) {
-	content, err := os.ReadFile(source)
+func (d *directory) install(source, name string) (bool, error) {
+	sum, err := sumOf(source)
 	if err != nil {
 		return false, err
 	}
-	if same(target, content) {
+	there, err := d.look(name)
+	if err != nil {
+		return false, err
+	}
+	if there.sum == sum && there.runnable {
 		return false, nil
 	}
-	return true, replace(target, content)
-}
-
-// same says that target is a file of its own with that content, which everybody may run.
-func same(target string, content []byte) bool {
-	info, err := os.Lstat(target)
-	if err != nil || !info.Mode().IsRegular() || info.Mode().Perm() != 0o755 || info.Size() != int64(len(content)) {
-		return false
+	known := []string{sum}
+	switch ours := d.record[name]; {
+	case there.absent:
+	case there.sum != "" && slices.Contains(ours, there.sum):
+		known = append(known, there.sum) // until it is replaced
+	default:
+		if err := d.keep(name, there); err != nil {
+			return false, fmt.Errorf("keep what is there: %w", err)
+		}
 	}
-	found, err := os.ReadFile(target)
-	return err == nil && bytes.Equal(found, content)
+	if !slices.Equal(d.record[name], known) {
+		d.record[name] = known
+		if err := d.save(); err != nil {
+			return false, err
+		}
+	}
+	return true, d.replace(source, name, sum)
 }
 
-func replace(target string, content []byte) (err error) {
-	f, err := os.CreateTemp(filepath.Dir(target), tempPrefix+"*")
+// replace puts a file in the place of another one, or of none. Its content must be what was recorded.
+func (d *directory) replace(source, name, sum string) error {
+	in, err := os.Open(source)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	return d.write(name, 0o755, func(out io.Writer) error {
+		hash := sha256.New()
+		if _, err := io.Copy(io.MultiWriter(out, hash), in); err != nil {
+			return err
+		}
+		if got := hex.EncodeToString(hash.Sum(nil)); got != sum {
+			return fmt.Errorf("%s changes while it is read", source)
+		}
+		return nil
+	})
+}
+
+// keep puts aside what is in a plugin's place and is not hopsack's. It stays in its place as well, until it is replaced.
+func (d *directory) keep(name string, there found) error {
+	kept := filepath.Join(d.path, keptPrefix+name)
+	temp := filepath.Join(d.path, tempPrefix+"kept")
+	if err := remove(temp); err != nil {
+		return err
+	}
+	switch {
+	case there.link != "":
+		if err := os.Symlink(there.link, temp); err != nil {
+			return err
+		}
+	case there.sum == "":
+		return errors.New("it is neither a file nor a link")
+	default:
+		if err := os.Link(filepath.Join(d.path, name), temp); err != nil {
+			if err := d.copy(name, temp); err != nil { // not every file system has hard links
+				return err
+			}
+		}
+	}
+	if err := os.Rename(temp, kept); err != nil {
+		return err
+	}
+	return remove(temp) // which a rename leaves where both are the same file
+}
+
+// copy copies a file with its permissions.
+func (d *directory) copy(name, to string) error {
+	in, err := os.Open(filepath.Join(d.path, name))
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	info, err := in.Stat()
+	if err != nil {
+		return err
+	}
+	return d.write(filepath.Base(to), info.Mode().Perm(), func(out io.Writer) error {
+		_, err := io.Copy(out, in)
+		return err
+	})
+}
+
+// write writes a file beside its place, and renames it.
+func (d *directory) write(name string, perm fs.FileMode, content func(io.Writer) error) (err error) {
+	f, err := os.CreateTemp(d.path, tempPrefix+"*")
 	if err != nil {
 		return err
 	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, os.Remove(f.Name()))
+			err = errors.Join(err, remove(f.Name()))
 		}
 	}()
-	_, err = f.Write(content)
 	// Synced before it is renamed: a node that loses power must not come back with an empty plugin.
-	if err = errors.Join(err, f.Chmod(0o755), f.Sync(), f.Close()); err != nil {
+	if err = errors.Join(content(f), f.Chmod(perm), f.Sync(), f.Close()); err != nil {
 		return err
 	}
-	return os.Rename(f.Name(), target)
+	return os.Rename(f.Name(), filepath.Join(d.path, name))
 }
 
 // Describe says in words what Install returned.

@@ -26,7 +26,7 @@ func source(t *testing.T, version string) string {
 	return dir
 }
 
-// list is what lies in a directory: name, permissions, content.
+// list is what lies in a directory: name, permissions, content. Of the record it shows that it is there.
 func list(t *testing.T, dir string) map[string]string {
 	t.Helper()
 	entries, err := os.ReadDir(dir)
@@ -44,6 +44,9 @@ func list(t *testing.T, dir string) map[string]string {
 			t.Fatal(err)
 		}
 		out[e.Name()] = info.Mode().String() + " " + string(content)
+		if e.Name() == recordName {
+			out[e.Name()] = "record"
+		}
 	}
 	return out
 }
@@ -69,6 +72,7 @@ func TestInstall(t *testing.T) {
 	want := map[string]string{
 		"bridge": "-rwxr-xr-x bridge1", "hopsack": "-rwxr-xr-x hopsack1", "host-local": "-rwxr-xr-x host-local1",
 		"portmap": "-rwxr-xr-x portmap1", "calico": "-rwx------ calico",
+		recordName: "record", keptPrefix + "bridge": "-rw-r--r-- bridge1", keptPrefix + "portmap": "Lrwxrwxrwx the distribution's",
 	}
 	if diff := cmp.Diff(want, list(t, to)); diff != "" {
 		t.Errorf("after the first (-want +got):\n%s", diff)
@@ -142,9 +146,10 @@ func TestInstallRefuses(t *testing.T) {
 			if got, err := Install(from, to); err == nil {
 				t.Errorf("got %v, want an error", got)
 			}
-			left, err := filepath.Glob(filepath.Join(to, tempPrefix+"*"))
-			if err != nil || len(left) != 0 {
-				t.Errorf("left behind: %v, %v", left, err)
+			for _, pattern := range []string{tempPrefix + "*", keptPrefix + "*"} {
+				if left, err := filepath.Glob(filepath.Join(to, pattern)); err != nil || len(left) != 0 {
+					t.Errorf("left behind: %v, %v", left, err)
+				}
 			}
 		})
 	}

@@ -49,6 +49,7 @@ var deeds = []struct {
 	command string
 	takes   []string
 }{
+	{"plugins in another user's folder", "mktemp -p $FOLDER", []string{"dac_override"}},
 	{"a tunnel", "ip link add hsx type vxlan id 9 dstport 9999", []string{"net_admin"}},
 	{"a TUN device", "ip tuntap add dev hst mode tun", []string{"net_admin"}},
 	{"routes", "ip route add 10.9.0.0/16 dev lo proto 104", []string{"net_admin"}},
@@ -78,6 +79,11 @@ func TestEachCapabilityOfTheAgentIsNeeded(t *testing.T) {
 		t.Fatal("this test takes root")
 	}
 	all := granted(t, "agent")
+	folder := t.TempDir()
+	if err := os.Chown(folder, 65534, 65534); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("FOLDER", folder)
 	needed := map[string]bool{}
 	for _, deed := range deeds {
 		t.Run(deed.name, func(t *testing.T) {
