@@ -275,13 +275,32 @@ func TestValues(t *testing.T) {
 	}
 }
 
+// What is not a value, or not of its type, is refused with the name of the field.
 func TestValuesRefused(t *testing.T) {
-	for _, set := range []string{
-		"agent.tollerations=null", "controler.replicas=1", "controller.replicas=0", "controller.replicas=two",
-		"cni.binDir=opt", "agent.image.digest=latest", "apiServer.port=70000",
+	for set, want := range map[string]string{
+		"agent.tollerations=null":                         "'/agent': additional properties 'tollerations'",
+		"controler.replicas=1":                            "additional properties 'controler'",
+		"controller.replicas=0":                           "'/controller/replicas': minimum",
+		"controller.replicas=two":                         "'/controller/replicas': got string, want integer",
+		"cni.binDir=opt":                                  "'/cni/binDir'",
+		"agent.image.digest=latest":                       "'/agent/image/digest'",
+		"agent.image=hopsack":                             "'/agent/image': got string, want object",
+		"apiServer.port=70000":                            "'/apiServer/port': maximum",
+		"crds.keep=maybe":                                 "'/crds/keep': got string, want boolean",
+		"agent.args=-v=1":                                 "'/agent/args': got string, want array",
+		"agent.args[0]=5":                                 "'/agent/args/0': got number, want string",
+		"controller.resources.limts.memory=1Gi":           "'/controller/resources': additional properties 'limts'",
+		"agent.resources.limits.memory=true":              "'/agent/resources/limits/memory': got boolean",
+		"agent.tolerations[0].opertor=Exists":             "'/agent/tolerations/0': additional properties 'opertor'",
+		"controller.tolerations[0].operator=Exist":        "'/controller/tolerations/0/operator'",
+		"agent.nodeSelector.pool=1":                       "'/agent/nodeSelector/pool': got number, want string",
+		"agent.updateStrategy.rollingUpdate.maxUnavail=1": "'/agent/updateStrategy/rollingUpdate': additional properties 'maxUnavail'",
+		"controller.affinity.podAntiAfinity.x=1":          "'/controller/affinity': additional properties 'podAntiAfinity'",
+		"imagePullSecrets[0]=pull":                        "'/imagePullSecrets/0': got string, want object",
+		"serviceMonitor.labels.release=true":              "'/serviceMonitor/labels/release': got boolean, want string",
 	} {
-		if out, err := helm(t, "template", "hopsack", "charts/hopsack", "--kube-version", "v1.32.0", "--set", set); err == nil || !strings.Contains(string(out), "schema") {
-			t.Errorf("%s: got %v: %.200s; want it refused by the schema", set, err, out)
+		if out, err := helm(t, "template", "hopsack", "charts/hopsack", "--kube-version", "v1.32.0", "--set", set); err == nil || !strings.Contains(string(out), want) {
+			t.Errorf("%s: got %v: %.300s; want it refused with %q", set, err, out, want)
 		}
 	}
 	if out, err := helm(t, "lint", "charts/hopsack"); err != nil {
