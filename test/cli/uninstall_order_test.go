@@ -109,9 +109,9 @@ func TestDeletedInTheWrongOrder(t *testing.T) {
 					return api.List(t.Context(), &all) == nil && len(all.Items) == 3
 				})
 				l.silence()
-				uninstallEnds(t, cli.ExitOK, []string{"--yes", "--timeout", "30s"}, "(3 of 3)")
+				uninstallEnds(t, cli.ExitOK, []string{"--yes", "--crds", "--timeout", "30s"}, "(3 of 3)", "done")
 			}
-			for _, name := range []string{crds[0], crds[2]} { // what kubectl delete waits for
+			for _, name := range crds { // what kubectl delete waits for, and what was applied again
 				eventually(t, "end of "+name, func() bool {
 					return apierrors.IsNotFound(api.Get(t.Context(), client.ObjectKey{Name: name}, crd(name)))
 				})
