@@ -1,6 +1,7 @@
 package manifests
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -85,21 +86,32 @@ func TestEachCapabilityOfTheAgentIsNeeded(t *testing.T) {
 	}
 	t.Setenv("FOLDER", folder)
 	needed := map[string]bool{}
+	var table strings.Builder
+	fmt.Fprintf(&table, "%-36s %-12s", "without", "nothing")
+	for _, c := range all {
+		fmt.Fprintf(&table, " %-12s", c)
+	}
 	for _, deed := range deeds {
 		t.Run(deed.name, func(t *testing.T) {
-			if !can(t, deed.command, all) {
+			works := map[bool]string{true: "works", false: "fails"}
+			with := can(t, deed.command, all)
+			if !with {
 				t.Errorf("the agent's capabilities %v are not enough", all)
 			}
+			fmt.Fprintf(&table, "\n%-36s %-12s", deed.name, works[with])
 			for _, c := range all {
 				rest := slices.DeleteFunc(slices.Clone(all), func(other string) bool { return other == c })
-				if without := can(t, deed.command, rest); without == slices.Contains(deed.takes, c) {
+				without := can(t, deed.command, rest)
+				if without == slices.Contains(deed.takes, c) {
 					t.Errorf("without %s: got %v", c, without)
 				} else if !without {
 					needed[c] = true
 				}
+				fmt.Fprintf(&table, " %-12s", works[without])
 			}
 		})
 	}
+	t.Log("the agent's capabilities, each taken away in turn:\n" + table.String())
 	for _, c := range all {
 		if !needed[c] {
 			t.Errorf("nothing needs %s", c)
