@@ -95,6 +95,11 @@ bench-rollout: deps lab ## Change backends under traffic, with crashes and parti
 	$(GO_BUILD) -o bin/ ./test/bench
 	@$(SUDO) bin/bench $(ROLLOUT) rollout
 
+.PHONY: bench-kubelet
+bench-kubelet: kubelet-lab kubelet-images ## Measure hopsack on clusters with kubelets, one line of JSON per case (KUBELET="-idle 5m", CASES=kubelet-load).
+	$(GO_BUILD) -o bin/ ./test/bench
+	@$(SUDO) bin/bench $(KUBELET) $(or $(CASES),kubelet-start kubelet-load kubelet-operate kubelet-idle)
+
 .PHONY: image
 image: ## Make OCI images, kubectl-hopsack and node archives in dist/, without Docker (IMAGE="-only agent -platforms linux/amd64").
 	@go run ./hack/image -version $(VERSION) $(IMAGE)

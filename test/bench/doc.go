@@ -1,7 +1,7 @@
 // Command bench measures hopsack against a reference, side by side in one run: what counts is the ratio, because machines
 // differ and are shared. `make -s bench` runs everything (minutes), `make -s bench BENCH="-idle 5m idle peers"` some of it,
 // BENCH=-list names the cases. The case rollout takes an hour and runs only when it is named: `make -s bench-rollout`, with
-// ROLLOUT="-rounds 1 -kills 2 -pauses 1" in minutes.
+// ROLLOUT="-rounds 1 -kills 2 -pauses 1" in minutes. Nor do those on clusters with kubelets: `make -s bench-kubelet`.
 //
 // It owns the cases: what is built, what is compared with what, and the proof that what was measured happened (entries are
 // read back, bytes are counted where they must have passed, a repair must show in the agent's own count of writes). A case

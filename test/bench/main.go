@@ -23,6 +23,7 @@ type settings struct {
 	tunnel string
 	// rollout is the case rollout's.
 	rollout rolloutSettings
+	kubelet kubeletSettings
 }
 
 // benchCase is one measurement: one line of JSON.
@@ -35,10 +36,12 @@ type benchCase struct {
 	run func(ctx context.Context, s settings) error
 	// onLab runs the case on the shared lab; nil for others.
 	onLab func(ctx context.Context, s settings, l *benchmarkLab) error
+	// alone runs the case in this process, with clusters of its own; nil for others.
+	alone func(ctx context.Context, s settings) error
 }
 
 func allCases() []benchCase {
-	return slices.Concat(peersCases(), cniCases(), datapathCases(), udpCases(), clusterCases(), rolloutCases())
+	return slices.Concat(peersCases(), cniCases(), datapathCases(), udpCases(), clusterCases(), rolloutCases(), kubeletCases())
 }
 
 func main() {
@@ -56,7 +59,7 @@ func main() {
 func run(ctx context.Context) error {
 	var s settings
 	var list bool
-	flag.DurationVar(&s.idle, "idle", time.Minute, "how long the idle case watches")
+	flag.DurationVar(&s.idle, "idle", time.Minute, "how long the cases idle and kubelet-idle watch")
 	flag.BoolVar(&list, "list", false, "list the cases and exit")
 	flag.StringVar(&s.inside, "inside", "", "internal: run one case in this process")
 	flag.StringVar(&s.tunnel, "tunnel", "", "internal: carry a node's packets over UDP")
@@ -64,6 +67,7 @@ func run(ctx context.Context) error {
 	flag.IntVar(&s.rollout.kills, "kills", 50, "rollout: how often agents and the controller are killed")
 	flag.IntVar(&s.rollout.pauses, "pauses", 20, "rollout: how often the leader is paused past its lease")
 	flag.StringVar(&s.rollout.parts, "parts", strings.Join(rolloutParts, ","), "rollout: what to run")
+	s.kubelet.flags()
 	flag.Usage = usage
 	flag.Parse()
 	if list {
@@ -91,7 +95,7 @@ func run(ctx context.Context) error {
 func usage() {
 	fmt.Fprint(flag.CommandLine.Output(), `usage: bench [flags] [CASE...]
 
-Run the cases, or all of them but rollout, which has to be named. A case is named in full (peers/5000) or by its first part (peers); -list names all.
+Run the cases, or all of them but rollout and those of kubelets, which have to be named. A case is named in full (peers/5000) or by its first part (peers); -list names all.
 Root, the programs in bin/ and, for the cases of a cluster, bin/controlplane are needed: make lab builds them.
 
 `)
@@ -134,6 +138,13 @@ func runCases(ctx context.Context, s settings, cases []benchCase) error {
 		}
 		say("== %s: %s", c.name, c.what)
 		note(c.name, runIsolated(ctx, s, c.name))
+	}
+	for _, c := range cases {
+		if c.alone == nil || ctx.Err() != nil {
+			continue
+		}
+		say("== %s: %s", c.name, c.what)
+		note(c.name, c.alone(ctx, s))
 	}
 	cluster := slices.DeleteFunc(slices.Clone(cases), func(c benchCase) bool { return c.onLab == nil })
 	if len(cluster) > 0 && ctx.Err() == nil {

@@ -14,12 +14,12 @@ func say(format string, args ...any) { fmt.Fprintf(os.Stderr, format+"\n", args.
 
 // emit prints a case's one line.
 func emit(result any) error {
-	line, err := json.Marshal(result)
-	if err != nil {
-		return fmt.Errorf("encode result: %w", err)
+	enc := json.NewEncoder(os.Stdout)
+	enc.SetEscapeHTML(false) // names of paths hold "->"
+	if err := enc.Encode(result); err != nil {
+		return fmt.Errorf("write result: %w", err)
 	}
-	_, err = os.Stdout.Write(append(line, '\n'))
-	return err
+	return nil
 }
 
 // sample is what was measured of one thing.
