@@ -7,8 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-
-	"golang.org/x/sys/unix"
+	"syscall"
 )
 
 // What host-local keeps beside the addresses in use, in a directory of the network's name.
@@ -48,7 +47,7 @@ func sweepNetwork(dir string) error {
 		return err
 	}
 	defer lock.Close() // which ends the lock
-	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX); err != nil {
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
 		return fmt.Errorf("lock %s: %w", dir, err)
 	}
 	entries, err := os.ReadDir(dir)
