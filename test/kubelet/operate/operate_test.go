@@ -28,20 +28,25 @@ func TestOperations(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer w.Close()
-	for _, run := range []func(context.Context) (Operation, error){
+	steps := []func(context.Context) (Operation, error){
 		func(ctx context.Context) (Operation, error) { return w.Upgrade(ctx) },
 		w.DeleteAll,
 		func(ctx context.Context) (Operation, error) { return w.StopControlPlane(ctx, 15*time.Second) },
 		func(ctx context.Context) (Operation, error) { return w.Power(ctx, 3*time.Second) },
-	} {
+	}
+	for i, run := range steps {
 		op, err := run(ctx)
 		if err != nil {
 			t.Fatal(err)
 		}
-		t.Logf("%s: %.1f s, node back after %.1f s, %d restarts, %+v, HTTP %+v", op.Name, op.Seconds, op.BackSeconds, op.Restarts, op.Figures, op.HTTP)
+		t.Logf("%s: %.1f s, node booted after %.1f s and back after %.1f s, restarts %v, %+v, HTTP %+v", op.Name, op.Seconds, op.BootSeconds, op.BackSeconds, op.Restarts, op.Figures, op.HTTP)
 		if !op.Clean() {
 			t.Errorf("%s: %d of %d packets lost (the machine's own queues dropped %d), %d from a wrong source, %d connections broken (%s), %d of %d requests failed: %q",
 				op.Name, op.Lost, op.Sent, op.MachineDropped, op.WrongSource, op.Broken, op.FirstError, op.HTTP.Failed, op.HTTP.Requests, op.HTTP.Errors)
+		}
+		// The agent of a node that was turned off is started again with it; no other has a reason.
+		if off := i == len(steps)-1; !off && op.Restarts["agent"] > 0 {
+			t.Errorf("%s: agents ended %d times", op.Name, op.Restarts["agent"])
 		}
 	}
 	t.Run("the next version runs", func(t *testing.T) { testNextRuns(t, w) })

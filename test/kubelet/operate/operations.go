@@ -43,7 +43,7 @@ func (w *World) Power(ctx context.Context, off time.Duration) (op Operation, err
 	if err != nil {
 		return op, err
 	}
-	var back time.Duration
+	var boot, back time.Duration
 	op, err = w.measure(ctx, "turn a node off and on", others(), func(ctx context.Context) error {
 		if err := w.PowerOff(ctx, spare); err != nil {
 			return err
@@ -55,11 +55,12 @@ func (w *World) Power(ctx context.Context, off time.Duration) (op Operation, err
 		if err := w.PowerOn(ctx, spare); err != nil {
 			return err
 		}
+		boot = time.Since(start)
 		err := w.Soon(ctx, sparePod+" to be Ready again and to answer", func() (bool, error) { return w.answers(ctx, before) })
 		back = time.Since(start)
 		return errors.Join(err, w.ready(ctx))
 	})
-	op.BackSeconds = seconds(back)
+	op.BootSeconds, op.BackSeconds = seconds(boot), seconds(back)
 	return op, err
 }
 

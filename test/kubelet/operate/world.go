@@ -7,6 +7,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/hopsack-net/hopsack/test/e2e/rollout"
@@ -37,10 +38,12 @@ type Operation struct {
 	// Seconds is until everything was Ready again.
 	Seconds float64 `json:"seconds"`
 	rollout.Figures
-	// BackSeconds is from when a node was turned on until its pod was Ready and answered.
+	// BackSeconds is from when a node was turned on until its pod was Ready and answered; BootSeconds, of these, until its kubelet
+	// and kube-proxy ran.
 	BackSeconds float64 `json:"backSeconds,omitempty"`
-	// Restarts are containers of hopsack that ended by themselves.
-	Restarts int                `json:"restarts"`
+	BootSeconds float64 `json:"bootSeconds,omitempty"`
+	// Restarts is how often containers of hopsack were started again in pods that stayed, by the containers' names.
+	Restarts map[string]int     `json:"restarts,omitempty"`
 	Paths    []rollout.PathLoss `json:"paths,omitempty"`
 	HTTP     load.Result        `json:"http"`
 }
@@ -116,23 +119,32 @@ func (w *World) measure(ctx context.Context, name string, paths []rollout.Probe,
 		return op, fmt.Errorf("%s: %w", name, err)
 	}
 	after, err := w.restarts(ctx)
-	for container, n := range after {
+	op.Restarts = map[string]int{}
+	for c, n := range after {
 		// A container that is new has begun at nought.
-		op.Restarts += n - before[container]
+		if more := n - before[c]; more > 0 {
+			op.Restarts[c.name] += more
+		}
 	}
 	return op, err
 }
 
-// restarts is how often hopsack's containers were started again, by pod and container.
-func (w *World) restarts(ctx context.Context) (map[string]int, error) {
+// container is one of hopsack's containers.
+type container struct {
+	pod  types.UID
+	name string
+}
+
+// restarts is how often hopsack's containers were started again.
+func (w *World) restarts(ctx context.Context) (map[container]int, error) {
 	var pods corev1.PodList
 	if err := w.api.List(ctx, &pods, client.InNamespace(namespace)); err != nil {
 		return nil, fmt.Errorf("list hopsack's pods: %w", err)
 	}
-	out := map[string]int{}
+	out := map[container]int{}
 	for _, pod := range pods.Items {
 		for _, c := range pod.Status.ContainerStatuses {
-			out[string(pod.UID)+"/"+c.Name] = int(c.RestartCount)
+			out[container{pod.UID, c.Name}] = int(c.RestartCount)
 		}
 	}
 	return out, nil
