@@ -7,7 +7,7 @@ import (
 
 var (
 	// passing are lines that depend on the moment: how far a change was when somebody looked.
-	passing = regexp.MustCompile(`^(\[\d|waiting for )`)
+	passing = regexp.MustCompile(`^(\[\S+\] revision |waiting for )`)
 	// What differs from run to run: hashes of revisions, times, ages.
 	hash     = regexp.MustCompile(`\b[0-9a-f]{8}\b`)
 	duration = regexp.MustCompile(`\b(\d+h)?(\d+m)?\d+(\.\d+)?(ms|s|µs|m|h|d)\b`)
