@@ -263,8 +263,12 @@ func (a *Agent) pass(ctx context.Context, full bool) error {
 		return nil // what is in the kernel may be right: an agent that starts without its state takes no route away meanwhile
 	}
 	a.decide(&o)
-	if err := a.save(started); err != nil {
-		a.log.Error(err, "Saving the objects") // the data path matters more
+	// A teardown is never on disk: what comes after it, such as peers that leave too, would be left there by an agent that ends
+	// before it has removed that again. Who ends before it is done finds the network on disk, and is asked again.
+	if !o.view.Parsed.Teardown {
+		if err := a.save(started); err != nil {
+			a.log.Error(err, "Saving the objects") // the data path matters more
+		}
 	}
 	a.readFacts(&o)
 	a.apply(ctx, &o, full)
