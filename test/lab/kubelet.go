@@ -1,12 +1,15 @@
 package lab
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
+
+	"golang.org/x/sys/unix"
 )
 
 // The modes of kube-proxy that a lab with kubelets may have.
@@ -40,6 +43,41 @@ type kubelets struct {
 	Images            []string     `json:"images,omitempty"`
 }
 
+// SetProxyMode has every node run kube-proxy in another mode, or none, without a change to anything else that runs. What the
+// former kube-proxy made in the kernel is for the next one to clean up; ProxyNone leaves it.
+func (c *Cluster) SetProxyMode(ctx context.Context, mode string) error {
+	return c.withState(ctx, func(s *state) error {
+		if s.Kubelet == nil {
+			return errLight
+		}
+		if !slices.Contains([]string{ProxyNFTables, ProxyIPTables, ProxyNone}, mode) {
+			return errProxyMode(mode)
+		}
+		for _, n := range s.Nodes {
+			if err := c.end(ctx, s, KubeProxy(n.Name), unix.SIGTERM); err != nil {
+				return err
+			}
+		}
+		s.Kubelet.ProxyMode = mode
+		if err := c.save(s); err != nil || mode == ProxyNone {
+			return err
+		}
+		for _, n := range s.Nodes {
+			if err := c.writeNodeConf(s, n); err != nil {
+				return err
+			}
+			if err := c.start(ctx, s, KubeProxy(n.Name)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+func errProxyMode(mode string) error {
+	return fmt.Errorf("mode %q of kube-proxy: want %s, %s or %s", mode, ProxyNFTables, ProxyIPTables, ProxyNone)
+}
+
 // errLight is the answer to what only a lab with kubelets can do.
 var errLight = errors.New("this lab has no kubelets: start it with `lab up --kubelet`")
 
@@ -71,7 +109,7 @@ func (s *state) mergeKubelet(o *KubeletOptions, exists bool) error {
 		}
 		k.ProxyMode = o.ProxyMode
 	default:
-		return fmt.Errorf("mode %q of kube-proxy: want %s, %s or %s", o.ProxyMode, ProxyNFTables, ProxyIPTables, ProxyNone)
+		return errProxyMode(o.ProxyMode)
 	}
 	if o.ClusterCIDR.IsValid() {
 		if exists && o.ClusterCIDR != k.ClusterCIDR {
