@@ -40,6 +40,10 @@ func kubeletCases() []benchCase {
 			asked: true, alone: onKubelets(benchKubeletOperate),
 		},
 		{
+			name: "kubelet-pods", what: "fill a node with 110 pods and empty it again (runs only when named)",
+			asked: true, alone: onKubelets(benchKubeletPods),
+		},
+		{
 			name: "kubelet-idle", what: "agents and controllers with nothing to do (runs only when named)",
 			asked: true, alone: onKubelets(benchKubeletIdle),
 		},

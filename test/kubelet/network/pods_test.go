@@ -11,7 +11,7 @@ import (
 	"github.com/hopsack-net/hopsack/test/kubelet/cluster"
 )
 
-// crowd is how many pods the node of stepCrowd has in the end. A kubelet takes 110, which takes longer than it tells.
+// crowd is how many pods the node of stepCrowd has in the end. As many as a kubelet takes are a case of test/bench.
 const crowd = 40
 
 func stepCrowd(ctx context.Context, t *testing.T, w *world) {
