@@ -157,6 +157,13 @@ func (w *World) ready(ctx context.Context) error {
 			return err
 		}
 	}
+	// What the workloads report may still be of the pods before.
+	if err := w.Soon(ctx, "every pod of hopsack to be Ready", func() (bool, error) {
+		err := w.allReady(ctx)
+		return err == nil, err
+	}); err != nil {
+		return err
+	}
 	return w.Soon(ctx, "the network to be Ready", func() (bool, error) {
 		cfg, err := w.rollout.Config(ctx)
 		if err == nil {
@@ -164,6 +171,30 @@ func (w *World) ready(ctx context.Context) error {
 		}
 		return err == nil, err
 	})
+}
+
+// controllers is how many the manifests ask for.
+const controllers = 2
+
+// allReady returns nil when as many pods of hopsack are Ready as there are to be, and no other is left.
+func (w *World) allReady(ctx context.Context) error {
+	nodes, err := w.Nodes()
+	if err != nil {
+		return err
+	}
+	var pods corev1.PodList
+	if err := w.api.List(ctx, &pods, client.InNamespace(namespace)); err != nil {
+		return fmt.Errorf("list hopsack's pods: %w", err)
+	}
+	for _, pod := range pods.Items {
+		if pod.DeletionTimestamp != nil || !podReady(&pod) {
+			return fmt.Errorf("pod %s is not Ready", pod.Name)
+		}
+	}
+	if want := len(nodes) + controllers; len(pods.Items) != want {
+		return fmt.Errorf("%d pods, want %d", len(pods.Items), want)
+	}
+	return nil
 }
 
 func pause(ctx context.Context, d time.Duration) error {
