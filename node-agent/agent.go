@@ -153,9 +153,11 @@ func New(opts Options) (*Agent, error) {
 	}
 	a.verifier = newVerifier(a.prober, a.wake.kick, a.metrics, opts.Log)
 	a.metrics.countTunnels(a.tunnels.Stats)
-	a.monitor, err = monitor.New(monitor.Options{Log: opts.Log, Paths: []string{
-		opts.Paths.Handoff, opts.Paths.SubnetEnv, filepath.Dir(opts.Paths.Conflist) + "/", // another network's file there matters, too
-	}})
+	watched := []string{opts.Paths.Handoff, opts.Paths.SubnetEnv, filepath.Dir(opts.Paths.Conflist) + "/"} // another network's file there matters, too
+	if opts.CNIBinDir != "" {
+		watched = append(watched, opts.CNIBinDir+"/")
+	}
+	a.monitor, err = monitor.New(monitor.Options{Log: opts.Log, Paths: watched})
 	if err != nil {
 		return nil, err
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
 
 	"github.com/go-logr/logr"
@@ -17,14 +18,14 @@ import (
 type plugins struct {
 	from, to string
 	log      logr.Logger
-	// placed says that they are in place: they are looked at once per process, and again after they were taken away.
+	// placed says that they were put in place: they are read once per process, and again after one was taken away.
 	placed bool
 }
 
 // place has them in place. Where that fails the CNI configuration is not written; one that is there already stays, as its
 // plugins may be there, too.
 func (p *plugins) place(want desired.State, conflist string) (desired.State, error) {
-	if p.to == "" || p.placed {
+	if p.to == "" || p.placed && p.complete() {
 		return want, nil
 	}
 	installed, err := cniinstall.Install(p.from, p.to)
@@ -36,6 +37,12 @@ func (p *plugins) place(want desired.State, conflist string) (desired.State, err
 	}
 	want.Files = slices.DeleteFunc(slices.Clone(want.Files), func(f desired.File) bool { return f.Path == conflist })
 	return want, err
+}
+
+// complete says whether there is something under each plugin's name. One that somebody replaced is theirs while this process runs.
+func (p *plugins) complete() bool {
+	entries, err := os.ReadDir(p.from)
+	return err != nil || !slices.ContainsFunc(entries, func(e fs.DirEntry) bool { return !exists(filepath.Join(p.to, e.Name())) })
 }
 
 // remove takes them away.

@@ -6,11 +6,16 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
+	"time"
 
+	"github.com/go-logr/logr/testr"
 	"github.com/google/go-cmp/cmp"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/rest"
 
 	"github.com/hopsack-net/hopsack/api/v1alpha1"
+	"github.com/hopsack-net/hopsack/node-agent/dataplane/nstest"
+	"github.com/hopsack-net/hopsack/node-agent/desired"
 )
 
 // withPlugins has the agent install plugins, into a directory that another package has put one of them into.
@@ -109,6 +114,57 @@ func TestNoConfigurationWithoutPlugins(t *testing.T) {
 		t.Error("a pass without plugins does not fail")
 	}
 	wantFiles(t, "an agent that starts without them", a, true, ours)
+}
+
+// A plugin that somebody removes comes back: without it the node starts no pod. One that somebody replaced is theirs.
+func TestPluginsThatVanishComeBack(t *testing.T) {
+	a, _ := newAgent(t)
+	withPlugins(t, a)
+	runPass(t, a)
+	put(t, filepath.Join(a.plugins.to, "bridge"), "the distribution's next")
+	runPass(t, a)
+	wantFiles(t, "replaced", a, true, map[string]string{"bridge": "the distribution's next", "hopsack": "hopsack"})
+
+	if err := os.Remove(filepath.Join(a.plugins.to, "bridge")); err != nil {
+		t.Fatal(err)
+	}
+	runPass(t, a)
+	wantFiles(t, "removed", a, true, ours)
+}
+
+// The agent learns at once that one is gone, not with the next full pass.
+func TestPluginsAreWatched(t *testing.T) {
+	nstest.Enter(t)
+	dir := t.TempDir()
+	bin := filepath.Join(dir, "bin")
+	if err := os.Mkdir(bin, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	put(t, filepath.Join(bin, "bridge"), "bridge")
+	a, err := New(Options{
+		NodeName: "n1", Config: &rest.Config{Host: "http://127.0.0.1:1"}, StateDir: dir, Log: testr.New(t), CNIBinDir: bin,
+		Paths: desired.Paths{
+			Handoff: filepath.Join(dir, "cni.json"), Conflist: filepath.Join(dir, "05-hopsack.conflist"), SubnetEnv: filepath.Join(dir, "subnet.env"),
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error)
+	go func() { ended <- a.monitor.Run(ctx) }()
+	if err := os.Remove(filepath.Join(bin, "bridge")); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-a.monitor.Events():
+	case <-time.After(time.Minute):
+		t.Error("nobody was told")
+	}
+	cancel()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
 }
 
 // A node is clean when its plugins are gone, too.
