@@ -33,6 +33,9 @@ func generate(base, monitoring []object) (map[string][]byte, error) {
 		if err := t.secrets(id); err != nil {
 			return nil, fmt.Errorf("%s: %w", id, err)
 		}
+		if err := t.restarts(id); err != nil {
+			return nil, fmt.Errorf("%s: %w", id, err)
+		}
 	}
 	files := map[string][]byte{
 		"Chart.yaml":               chartFile(version),

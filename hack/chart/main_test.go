@@ -241,6 +241,7 @@ func TestAnotherNamespaceAndPrefix(t *testing.T) {
 }
 
 func TestValues(t *testing.T) {
+	const annotations = "spec/template/metadata/annotations"
 	objects := render(t, "hopsack-system", "controller.replicas=3", "agent.image.digest=sha256:"+strings.Repeat("0", 64),
 		"controller.image.tag=v9", "apiServer.host=10.0.0.1", "cni.binDir=/opt/other", "imagePullSecrets[0].name=pull",
 		"crds.keep=false", "flowSchema.create=false", "agent.tolerations=null")
@@ -257,6 +258,9 @@ func TestValues(t *testing.T) {
 		{daemonSet, pod + "imagePullSecrets", []any{map[string]any{"name": "pull"}}},
 		{"ConfigMap/hopsack-apiserver", "data/KUBERNETES_SERVICE_HOST", "10.0.0.1"},
 		{"ConfigMap/hopsack-apiserver", "data/KUBERNETES_SERVICE_PORT", "6443"},
+		// Pods read it when they start: another address is another pod.
+		{daemonSet, annotations, map[string]any{"kubectl.kubernetes.io/default-container": "agent", "net.hopsack.dev/apiserver": "10.0.0.1:6443"}},
+		{deployment, annotations, map[string]any{"kubectl.kubernetes.io/default-container": "controller", "net.hopsack.dev/apiserver": "10.0.0.1:6443"}},
 	} {
 		got, err := lookup(objects[tc.id], tc.path)
 		if err != nil {

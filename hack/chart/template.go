@@ -99,6 +99,16 @@ func (t *templates) secrets(id string) error {
 	})
 }
 
+// restarts replaces a workload's pods when the address of the API server changes, which they read when they start.
+func (t *templates) restarts(id string) error {
+	return visit(t.objects[id], "spec/template/metadata/annotations", func(v any) any {
+		v.(map[string]any)["net.hopsack.dev/apiserver"] = t.mark(`LINE{{- with .Values.apiServer }}{{ if .host }}
+net.hopsack.dev/apiserver: {{ printf "%s:%v" .host .port | toJson }}
+{{- end }}{{ end }}`)
+		return v
+	})
+}
+
 // keep lets a CRD outlive the release.
 func (t *templates) keep(id string) error {
 	return visit(t.objects[id], "metadata/annotations", func(v any) any {
