@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 )
 
 // Pod is the plugin's record of a pod it plugged in, one file per pod: by it the agent finds the pods whose routes it must
@@ -57,6 +58,11 @@ func ReadPod(path string) (Pod, error) {
 	}
 	if p.ContainerID == "" || p.IfName == "" || !filepath.IsAbs(p.Netns) {
 		return Pod{}, fmt.Errorf("parse %s: it lacks one of containerID, ifname and netns", path)
+	}
+	// Runtimes say /var/run, a link of the host to /run. A container of the agent has /run/netns alone: there the other path
+	// leads nowhere, and looks like a pod that is gone.
+	if rest, ok := strings.CutPrefix(p.Netns, "/var/run/"); ok {
+		p.Netns = "/run/" + rest
 	}
 	return p, nil
 }

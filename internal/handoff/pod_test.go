@@ -67,3 +67,18 @@ func TestPodRecordStaysInItsDirectory(t *testing.T) {
 		t.Errorf("directory has %v, error %v, want one record", entries, err)
 	}
 }
+
+// Where the agent is a container it has /run/netns, and no link to it from /var/run, which runtimes name.
+func TestPodNetnsIsWhereTheAgentSeesIt(t *testing.T) {
+	for written, want := range map[string]string{
+		"/var/run/netns/cni-1": "/run/netns/cni-1", "/run/netns/cni-1": "/run/netns/cni-1", "/proc/7/ns/net": "/proc/7/ns/net",
+	} {
+		dir := t.TempDir()
+		if err := WritePod(dir, Pod{ContainerID: "a", IfName: "eth0", Netns: written}); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := ReadPod(podPath(dir, "a", "eth0")); err != nil || got.Netns != want {
+			t.Errorf("%s: got %q, %v; want %q", written, got.Netns, err, want)
+		}
+	}
+}
