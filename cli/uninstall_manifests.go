@@ -105,7 +105,21 @@ func findManifests(ctx context.Context, c client.Reader) (manifests, error) {
 			}
 		}
 	}
+	m.keepHelmsNamespaces()
 	return m, nil
+}
+
+// keepHelmsNamespaces keeps a namespace in which Helm has the record of a release: without it, "helm uninstall" finds nothing.
+func (m *manifests) keepHelmsNamespaces() {
+	for _, r := range m.helm {
+		m.objects = slices.DeleteFunc(m.objects, func(o installed) bool {
+			if o.kind != namespaceKind || o.key.Name != r.namespace {
+				return false
+			}
+			m.kept = append(m.kept, fmt.Sprintf("namespace/%s stays: Helm's release %s is in it", r.namespace, r.name))
+			return true
+		})
+	}
 }
 
 // add sorts an object into what is ours to delete, what is Helm's and what stays.

@@ -34,6 +34,28 @@ func TestUninstallLeavesHelmItsObjects(t *testing.T) {
 	}
 }
 
+// TestUninstallKeepsHelmsNamespace: a namespace that kubectl made stays when Helm took over what is in it, because the record of
+// the release lies there.
+func TestUninstallKeepsHelmsNamespace(t *testing.T) {
+	empty(t)
+	const namespace = "uninstall-taken-over"
+	objects := install(t, namespace, func(o *unstructured.Unstructured) {
+		if o.GetKind() == "Namespace" {
+			return
+		}
+		o.SetAnnotations(map[string]string{"meta.helm.sh/release-name": "net", "meta.helm.sh/release-namespace": namespace})
+		l := o.GetLabels()
+		l["app.kubernetes.io/managed-by"] = "Helm"
+		o.SetLabels(l)
+	})
+	uninstallEnds(t, cli.ExitOK, []string{"--yes"}, "namespace/uninstall-taken-over stays: Helm's release net is in it")
+	for _, o := range objects {
+		if !exists(t, o) {
+			t.Errorf("%s %s is gone, and helm uninstall cannot end", o.GetKind(), o.GetName())
+		}
+	}
+}
+
 // TestUninstallKeepsForeignPods: a namespace that holds other pods stays.
 func TestUninstallKeepsForeignPods(t *testing.T) {
 	empty(t)
