@@ -9,8 +9,8 @@ const (
 	// with strategy VerifyOnly the change was tried and not made).
 	// (SubnetLease): True when peers may send to the lease's node. Reasons: Bound, Draining, InUse (True); Pending, Released,
 	// Overlaps, OutsideNetwork, DuplicatePublicIP, PublicIPRejected (False), and InUse before the node has an endpoint.
-	// (NodeNetwork): the agent's summary. Reasons: Ready (True); CleanedUp, or the reason of the first condition below that is
-	// not well (False).
+	// (NodeNetwork): the agent's summary. Reasons: Ready (True); CleanedUp, Unproven, or the reason of the first condition below
+	// that is not well (False).
 	ConditionReady = "Ready"
 
 	// ConditionProgressing (NetworkConfig): True while nodes are being moved to the target revision.
@@ -40,7 +40,7 @@ const (
 	ConditionInterfaceSelected = "InterfaceSelected"
 
 	// ConditionProgrammed (agent): True when the last pass left the kernel as desired.
-	// Reasons: Programmed, WaitingForSubnet, ProgrammingFailed, ForeignRoute, ForeignRule, ForeignDevice, RevisionUnusable, PeerUnreachable, Unproven.
+	// Reasons: Programmed, WaitingForSubnet, ProgrammingFailed, ForeignRoute, ForeignRule, ForeignDevice, RevisionUnusable, PeerUnreachable.
 	ConditionProgrammed = "Programmed"
 
 	// ConditionHostConfigured (agent): True when the host's sysctls, modules and FORWARD policy let pod traffic pass.
@@ -142,7 +142,8 @@ const (
 	ReasonRevisionUnusable = "RevisionUnusable"
 	// ReasonForeignDevice: a device that is not hopsack's holds a name, or a VNI and port, hopsack needs; it is left alone.
 	ReasonForeignDevice = "ForeignDevice"
-	// ReasonUnproven: no peer has answered over the node's paths yet, so no pod is started on it.
+	// ReasonUnproven: fewer than half of the peers answer over the node's paths, or its lease is not published yet, so no pod is
+	// started on it.
 	ReasonUnproven = "Unproven"
 	// ReasonRolloutPaused: the annotation net.hopsack.dev/paused holds the rollout.
 	ReasonRolloutPaused = "RolloutPaused"
