@@ -33,6 +33,9 @@ func TestResult(t *testing.T) {
 {"Action":"skip","Package":"m/a","Test":"TestLazy"}
 {"Action":"output","Package":"m/a","Output":"FAIL\tm/a\t0.1s\n"}
 {"Action":"fail","Package":"m/a"}
+{"Action":"output","Package":"m/p","Test":"TestPanics","Output":"panic: oh\n"}
+{"Action":"output","Package":"m/p","Output":"FAIL\tm/p\t0.1s\n"}
+{"Action":"fail","Package":"m/p"}
 {"Action":"output","Package":"m/b","Output":"ok  \tm/b\t0.1s\n"}
 {"Action":"pass","Package":"m/b"}
 {"Action":"output","Package":"m/c","Output":"?   \tm/c\t[no test files]\n"}
@@ -46,9 +49,9 @@ func TestResult(t *testing.T) {
 	if err := summarize(&out, []*result{r}); err == nil {
 		t.Error("summarize: no error, want one")
 	}
-	want := "x.go:1: syntax error\nFAIL\tm/broken [build failed]\n    got 1, want 2\nFAIL\tm/a\t0.1s\nok  \tm/b\t0.1s\n" +
+	want := "x.go:1: syntax error\nFAIL\tm/broken [build failed]\n    got 1, want 2\nFAIL\tm/a\t0.1s\nFAIL\tm/p\t0.1s\npanic: oh\nok  \tm/b\t0.1s\n" +
 		"?   \tm/c\t[no test files]\n== summary\n" +
-		"all                4 packages      1 tests passed    1 failed    1 skipped     0.0 s\nskipped: m/a TestLazy\n"
+		"all                5 packages      1 tests passed    1 failed    1 skipped     0.0 s\nskipped: m/a TestLazy\n"
 	if diff := cmp.Diff(want, out.String()); diff != "" {
 		t.Errorf("output (-want +got):\n%s", diff)
 	}

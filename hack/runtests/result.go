@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 )
@@ -69,11 +70,30 @@ func (r *result) add(e event) {
 		delete(r.pending, key)
 	case "fail":
 		r.count(e, &r.failed, &r.packagesFailed)
-		for _, line := range r.pending[key] {
-			fmt.Fprint(r.out, line)
+		keys := []string{key}
+		if e.Test == "" {
+			// Tests that had not ended yet when the package did: a panic says nothing of them.
+			keys = r.pendingOf(e.Package)
 		}
-		delete(r.pending, key)
+		for _, key := range keys {
+			for _, line := range r.pending[key] {
+				fmt.Fprint(r.out, line)
+			}
+			delete(r.pending, key)
+		}
 	}
+}
+
+// pendingOf lists what there is output of in a package.
+func (r *result) pendingOf(pkg string) []string {
+	var keys []string
+	for key := range r.pending {
+		if strings.HasPrefix(key, pkg+" ") {
+			keys = append(keys, key)
+		}
+	}
+	slices.Sort(keys)
+	return keys
 }
 
 // count books a finished test under tests, a finished package under packages.

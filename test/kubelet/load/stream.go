@@ -105,8 +105,9 @@ func (s *stream) askOver(ctx context.Context, c *conn) (string, error) {
 	if err := c.SetDeadline(deadline); err != nil {
 		return "", err
 	}
-	// The generator that is stopped does not wait for answers.
-	stop := context.AfterFunc(ctx, func() { _ = c.SetDeadline(time.Unix(1, 0)) })
+	// The generator that is stopped does not wait for answers. It may meet a connection that is closed at that moment.
+	open := c.Conn
+	stop := context.AfterFunc(ctx, func() { _ = open.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
 	if _, err := io.WriteString(c, s.request); err != nil {
 		return "", err

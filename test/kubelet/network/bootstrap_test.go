@@ -57,10 +57,11 @@ func (w *world) waits(ctx context.Context, t *testing.T, pod string) {
 		out, err := w.Kubectl(ctx, "get", "events", "--field-selector", "involvedObject.name="+pod, "-o", `jsonpath={range .items[*]}{.reason}: {.message}{"\n"}{end}`)
 		return saw(strings.Contains(out, "NetworkNotReady: network is not ready:"), out, err)
 	})
-	got := w.run(ctx, t, "get", "pod", pod, "-o", "jsonpath={.status.phase} {.status.containerStatuses[0].state.waiting.reason} {.status.podIP}")
-	if got != "Pending ContainerCreating " {
-		t.Errorf("%s: got %q", pod, got)
-	}
+	// The kubelet writes events and states one after another.
+	w.soon(ctx, t, pod+" to be waiting without an address", func() (bool, error) {
+		out, err := w.Kubectl(ctx, "get", "pod", pod, "-o", "jsonpath={.status.phase} {.status.containerStatuses[0].state.waiting.reason} {.status.podIP}")
+		return saw(out == "Pending ContainerCreating ", out, err)
+	})
 }
 
 // saw is what a wait returns that has seen something, or not what it waits for.
