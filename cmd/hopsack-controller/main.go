@@ -1,7 +1,7 @@
 // Command hopsack-controller hands out node subnets and tells every node what its data path must be.
 //
-// It owns flags and the wiring of the manager; what it does is in package controllers. It refuses to run without access to an
-// API server. Any number may run: one at a time is elected, the others keep their caches warm.
+// It owns flags and the wiring of the manager; what it does is in package controllers. It waits for an API server that does
+// not answer, and refuses to run without access to one. Any number may run: one at a time is elected, the others keep their caches warm.
 package main
 
 import (
@@ -87,7 +87,17 @@ func run(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	mgr, err := newManager(o, fence)
+	config, err := clientcmd.BuildConfigFromFlags("", o.kubeconfig)
+	if err != nil {
+		return fmt.Errorf("read kubeconfig: %w", err)
+	}
+	switch err := awaitServer(ctx, config, o.probeAddress, log); {
+	case errors.Is(err, context.Canceled):
+		return nil // as a manager that was told to end does
+	case err != nil:
+		return err
+	}
+	mgr, err := newManager(o, config, fence)
 	if err != nil {
 		return err
 	}
@@ -167,11 +177,7 @@ func newLock(config *rest.Config, fence controllers.Fence) (resourcelock.Interfa
 	return lock, nil
 }
 
-func newManager(o options, fence controllers.Fence) (ctrl.Manager, error) {
-	config, err := clientcmd.BuildConfigFromFlags("", o.kubeconfig)
-	if err != nil {
-		return nil, fmt.Errorf("read kubeconfig: %w", err)
-	}
+func newManager(o options, config *rest.Config, fence controllers.Fence) (ctrl.Manager, error) {
 	// No limit of its own: the controller has few requests under way at a time, and the API server's priority and fairness
 	// protects it better than a number here could. A thousand nodes that join at once take eight thousand writes.
 	config.QPS = -1
