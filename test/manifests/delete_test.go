@@ -3,6 +3,7 @@ package manifests
 import (
 	"encoding/json"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -16,8 +17,13 @@ func deletedInTheWrongOrder(t *testing.T) {
 	const all = "crd,networkconfig"
 	before := kubectl(t, nil, "get", all, "-o", "jsonpath={range .items[*]}{.metadata.name} {.metadata.uid} {.metadata.deletionTimestamp}{\"\\n\"}{end}")
 
+	const advice = `Run "kubectl hopsack uninstall --crds"`
+	eventually(t, "what keeps the CRDs", "3", func() string {
+		out, _ := run(t, manifests, filepath.Join(programs, "kubectl"), "delete", "--dry-run=server", "-f", "-")
+		return strconv.Itoa(strings.Count(out, advice))
+	})
 	out, err := run(t, manifests, filepath.Join(programs, "kubectl"), "delete", "-f", "-")
-	if err == nil || strings.Count(out, `Run "kubectl hopsack uninstall --crds"`) != 3 {
+	if err == nil || strings.Count(out, advice) != 3 {
 		t.Errorf("kubectl delete: %v: %s", err, out)
 	}
 	if strings.Contains(kubectl(t, nil, "get", "clusterroles,daemonsets", "-A", "-o", "name"), "hopsack") {

@@ -23,6 +23,13 @@ func fromOneFile(t *testing.T, w *world) {
 
 	over := w.talk(t, "p1", "p3")
 	t.Run("deleted first", func(t *testing.T) {
+		w.soon(t, "the API server to know what keeps the CRDs", func() (bool, error) {
+			_, err := w.Kubectl(t.Context(), "delete", "crd", "networkconfigs.net.hopsack.dev", "--dry-run=server")
+			if err != nil && strings.Contains(err.Error(), "networkconfig default exists") {
+				return true, nil
+			}
+			return false, err
+		})
 		out, err := w.within(t, time.Minute, "delete", "-f", file)
 		if err == nil || !strings.Contains(err.Error(), "networkconfig default exists") {
 			t.Errorf("deleted under a network: %v: %s", err, out)
