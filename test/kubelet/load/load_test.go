@@ -1,6 +1,9 @@
 package load
 
 import (
+	"context"
+	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -49,7 +52,11 @@ func TestChangeUnderLoad(t *testing.T) {
 	if err != nil {
 		t.Error(err)
 	}
-	for _, step := range append([]Step{control}, steps...) {
+	lower, err := g.Measure(ctx, func(ctx context.Context) error { return changeMTU(ctx, c) })
+	if err != nil {
+		t.Error(err)
+	}
+	for _, step := range append([]Step{control, {Change: "mtu", Result: lower}}, steps...) {
 		t.Logf("%s: %+v", step.Change, step.Result)
 		if step.Failed != 0 {
 			t.Errorf("change %s: %d of %d requests failed: %q", step.Change, step.Failed, step.Requests, step.Errors)
@@ -58,4 +65,31 @@ func TestChangeUnderLoad(t *testing.T) {
 			t.Errorf("change %s: %d pods answered in %d rows, want 3 in 6", step.Change, step.Pods, len(step.Rows))
 		}
 	}
+}
+
+// changeMTU has the pods that run send smaller packets, and then as large ones as before. The agent reaches into their network
+// namespaces for that, from its container.
+func changeMTU(ctx context.Context, c *cluster.Cluster) error {
+	const config = `{apiVersion: net.hopsack.dev/v1alpha1, kind: NetworkConfig, metadata: {name: default}, spec: {network: 10.244.0.0/16, podCIDRs: Ignore, mtu: %d, backend: {type: vxlan}}}`
+	for _, step := range []struct{ configured, routes int }{{1400, 1400}, {0, 1450}} {
+		if out, err := c.Apply(ctx, fmt.Sprintf(config, step.configured)); err != nil {
+			return fmt.Errorf("%w: %s", err, out)
+		}
+		for _, pod := range []string{"p1", "p2", "p3"} {
+			err := c.Soon(ctx, fmt.Sprintf("pod %s to send packets of %d bytes", pod, step.routes), func() (bool, error) {
+				out, err := c.Exec(ctx, pod, "ip", "route", "show", "default")
+				if err == nil && !strings.Contains(out, fmt.Sprintf("mtu %d ", step.routes)) {
+					err = fmt.Errorf("its route is %s", out)
+				}
+				return err == nil, err
+			})
+			if err != nil {
+				return err
+			}
+		}
+		if err := c.WaitReady(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
 }
