@@ -73,9 +73,10 @@ func (w *world) objects(ctx context.Context, l look) error {
 		}
 		l["objects, namespaced "+namespaced] = without(sorted(all), "Lease kube-node-lease ")
 	}
+	// A node that is not ready has a second taint, NoExecute, which Kubernetes sets when its own pace allows it.
 	nodes, err := w.Kubectl(ctx, "get", "nodes", "-o", `jsonpath={range .items[*]}{.metadata.name} labels {.metadata.labels}{"\n"}`+
 		`{.metadata.name} annotations {.metadata.annotations}{"\n"}{.metadata.name} finalizers {.metadata.finalizers}{"\n"}`+
-		`{.metadata.name} taints {.spec.taints[*].key}{"\n"}{.metadata.name} conditions {.status.conditions[*].type}{"\n"}`+
+		`{.metadata.name} taints {.spec.taints[?(@.effect=="NoSchedule")].key}{"\n"}{.metadata.name} conditions {.status.conditions[*].type}{"\n"}`+
 		`{.metadata.name} podCIDRs {.spec.podCIDRs}{"\n"}{end}`)
 	l["nodes"] = sorted(nodes)
 	return err
