@@ -16,6 +16,12 @@ admin kubectl patch networkconfig default --type=json -p '[{"op":"replace","path
 admin kubectl hopsack rollout status --timeout 90s --stall-patience 60s
 `
 
+// nodesAgree waits until every Node is Ready by a word that is newer than the network: kubelets notice late that there was none
+// for a while, and that there is one again.
+const nodesAgree = `since=$(date -u +%FT%TZ); export since; timeout 90 bash -c 'until kubectl get nodes -o jsonpath="{range .items[*]}` +
+	`{.status.conditions[?(@.type==\"Ready\")].status} {.status.conditions[?(@.type==\"Ready\")].lastHeartbeatTime}{\"\\n\"}{end}" | ` +
+	`awk "\$1 != \"True\" || \$2 <= \"$since\" {late = 1} END {exit late || NR == 0}"; do sleep 1; done'`
+
 // situations by the name that pages have for them.
 var situations = map[string]situation{
 	"": {},
@@ -32,7 +38,7 @@ admin kubectl --namespace hopsack-system delete configmap hopsack-apiserver --ig
 	"network": {begin: `
 admin kubectl apply -f config/samples/networkconfig.yaml
 admin kubectl hopsack rollout status --timeout 90s
-admin kubectl wait --for=condition=Ready node --all --timeout=90s
+admin ` + nodesAgree + `
 `},
 	"overlap": {begin: `
 admin kubectl patch networkconfig default --type=merge -p '{"spec":{"network":"10.96.0.0/12"}}'
