@@ -53,7 +53,7 @@ lab: build ## Build the lab: our programs and a real etcd, kube-apiserver and ku
 	@hack/build-controlplane.sh
 
 .PHONY: kubelet-lab
-kubelet-lab: deps lab ## Build what a lab with kubelets needs, outside the repository (20 minutes the first time).
+kubelet-lab: deps lab ## Build what a lab with kubelets needs, outside the repository (ten minutes the first time).
 	@hack/deps.sh g++:g++ dpkg-deb:dpkg
 	@hack/build-kubelet-lab.sh
 

@@ -23,12 +23,8 @@ const (
 	Patience = 2 * time.Minute
 )
 
-// Images of the end-to-end tests of Kubernetes, which every node has: agnhost serves and asks HTTP, UDP and names, busybox has
-// a shell.
-const (
-	Agnhost = "registry.k8s.io/e2e-test-images/agnhost:2.63.0"
-	Busybox = "registry.k8s.io/e2e-test-images/busybox:1.37.0-1"
-)
+// Agnhost is an image of the end-to-end tests of Kubernetes, which every node has: it serves and asks HTTP, UDP and names.
+const Agnhost = "registry.k8s.io/e2e-test-images/agnhost:2.63.0"
 
 // Options say what cluster it is. The zero value is three nodes, the last one behind a router, and kube-proxy in mode nftables.
 type Options struct {

@@ -52,7 +52,7 @@ func (c *Cluster) asAdmin(ctx context.Context, cmd *exec.Cmd) (string, error) {
 	if err := cmd.Wait(); err != nil {
 		return out.String(), fmt.Errorf("%s: %w: %s", strings.Join(cmd.Args, " "), err, strings.TrimSpace(stderr.String()))
 	}
-	return out.String(), ctx.Err()
+	return out.String(), nil
 }
 
 // ApplyFile applies a file as a user does, again until the API server accepts it: it takes a moment to serve kinds that are new.

@@ -38,7 +38,7 @@ type Step struct {
 
 // Control measures for a while in which nothing is changed.
 func Control(ctx context.Context, g *Generator, d time.Duration) (Step, error) {
-	result, err := g.Measure(ctx, func(ctx context.Context) error { return pause(ctx, d) })
+	result, err := g.Measure(ctx, func(ctx context.Context) error { return Pause(ctx, d) })
 	return Step{Change: "none", Result: result}, err
 }
 
@@ -48,13 +48,13 @@ func Run(ctx context.Context, w *rollout.World, g *Generator, chain []rollout.Ch
 	for _, c := range chain {
 		var timing rollout.Timing
 		result, err := g.Measure(ctx, func(ctx context.Context) (err error) {
-			if err := pause(ctx, aside); err != nil {
+			if err := Pause(ctx, aside); err != nil {
 				return err
 			}
 			if timing, err = w.Settle(ctx, c); err != nil {
 				return err
 			}
-			return pause(ctx, aside)
+			return Pause(ctx, aside)
 		})
 		steps = append(steps, Step{Change: c.Name, ApplyToReadyMs: timing.TotalMs, Result: result})
 		if err != nil {
@@ -64,7 +64,8 @@ func Run(ctx context.Context, w *rollout.World, g *Generator, chain []rollout.Ch
 	return steps, nil
 }
 
-func pause(ctx context.Context, d time.Duration) error {
+// Pause waits for d, or until ctx is done, which is an error.
+func Pause(ctx context.Context, d time.Duration) error {
 	select {
 	case <-ctx.Done():
 		return context.Cause(ctx)

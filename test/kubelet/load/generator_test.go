@@ -39,7 +39,7 @@ func start(t *testing.T, target netip.AddrPort, rate float64) *Generator {
 }
 
 func wait(d time.Duration) func(context.Context) error {
-	return func(ctx context.Context) error { return pause(ctx, d) }
+	return func(ctx context.Context) error { return Pause(ctx, d) }
 }
 
 func TestNothingFails(t *testing.T) {
@@ -80,7 +80,7 @@ func TestFailuresAreTold(t *testing.T) {
 			g := start(t, target, 100)
 			r, err := g.Measure(t.Context(), func(ctx context.Context) error {
 				spoilt.Store(true)
-				return pause(ctx, 500*time.Millisecond)
+				return Pause(ctx, 500*time.Millisecond)
 			})
 			if err != nil {
 				t.Fatal(err)

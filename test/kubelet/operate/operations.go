@@ -13,6 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/hopsack-net/hopsack/api/v1alpha1"
+	"github.com/hopsack-net/hopsack/test/kubelet/load"
 	"github.com/hopsack-net/hopsack/test/lab"
 )
 
@@ -67,7 +68,7 @@ func (w *World) Power(ctx context.Context, off time.Duration) (op Operation, err
 // staysOff waits for a while or, when it is 0, until the cluster has noticed.
 func (w *World) staysOff(ctx context.Context, off time.Duration) error {
 	if off > 0 {
-		return pause(ctx, off)
+		return load.Pause(ctx, off)
 	}
 	return w.Soon(ctx, spare+" to be NotReady", func() (bool, error) {
 		var node corev1.Node
@@ -139,7 +140,7 @@ func (w *World) StopControlPlane(ctx context.Context, d time.Duration) (Operatio
 				return err
 			}
 		}
-		return pause(ctx, d)
+		return load.Pause(ctx, d)
 	})
 }
 

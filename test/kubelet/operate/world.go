@@ -197,13 +197,4 @@ func (w *World) allReady(ctx context.Context) error {
 	return nil
 }
 
-func pause(ctx context.Context, d time.Duration) error {
-	select {
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	case <-time.After(d):
-		return nil
-	}
-}
-
 func seconds(d time.Duration) float64 { return math.Round(d.Seconds()*10) / 10 }
